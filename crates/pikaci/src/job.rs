@@ -1,0 +1,138 @@
+//! A job as it was planned: the manifest's entry with every default filled in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{JobId, TargetId};
+
+/// One job of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Unique within its target.
+    pub id: JobId,
+    /// What a person reads.
+    pub description: String,
+    /// The target that the job belongs to.
+    pub target_id: TargetId,
+    /// What to run.
+    pub command: JobCommand,
+    /// The command's deadline, in seconds from its start. Time spent waiting for a slot does not count.
+    pub timeout_secs: u64,
+    /// Whether the command runs as root inside the guest.
+    #[serde(default)]
+    pub run_as_root: bool,
+    /// Whether the guest has a network.
+    #[serde(default)]
+    pub network: bool,
+    /// Added to the command's environment. No secrets: it is stored with the run.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Jobs of the same target that must pass first.
+    #[serde(default)]
+    pub needs: Vec<JobId>,
+    /// Globs below `/artifacts` of what is kept.
+    #[serde(default)]
+    pub artifacts: Vec<String>,
+    /// Globs below `/artifacts` of JUnit reports; kept as well.
+    #[serde(default)]
+    pub junit: Vec<String>,
+    /// Names of the prepared outputs that are mounted.
+    #[serde(default)]
+    pub prepared: Vec<String>,
+    /// The image's alias or fingerprint.
+    pub image: String,
+    /// What kind of instance it runs in.
+    pub instance: InstanceType,
+    /// Processors of the instance.
+    pub cpus: u32,
+    /// Memory of the instance, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl JobSpec {
+    /// The command's deadline.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_secs)
+    }
+
+    /// Compiles what the guest's `/bin/sh` is given: the job's environment, then its command.
+    ///
+    /// Text stops at the first failing line (`set -e`), as CI users expect. An argument list is run as it is, whatever
+    /// bytes it holds.
+    pub fn guest_command(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.env {
+            text.push_str(&format!("export {name}={}\n", quoted(value)));
+        }
+        match &self.command {
+            JobCommand::Shell(script) => {
+                text.push_str("set -e\n");
+                text.push_str(script);
+            }
+            JobCommand::Argv(arguments) => {
+                let words: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
+                text.push_str(&format!("exec {}", words.join(" ")));
+            }
+        }
+        text
+    }
+}
+
+/// What a job runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum JobCommand {
+    /// Text for `/bin/sh`.
+    Shell(String),
+    /// A program and its arguments, no shell.
+    Argv(Vec<String>),
+}
+
+impl JobCommand {
+    /// The command in one line, for people.
+    pub fn summary(&self) -> String {
+        match self {
+            JobCommand::Shell(script) => {
+                let mut lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
+                let first = lines.next().unwrap_or_default().to_owned();
+                if lines.next().is_some() { format!("{first} …") } else { first }
+            }
+            JobCommand::Argv(arguments) => arguments.join(" "),
+        }
+    }
+}
+
+/// What kind of instance a job runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceType {
+    /// A kernel of its own.
+    #[default]
+    VirtualMachine,
+    /// The host's kernel.
+    Container,
+}
+
+/// Quotes one word for a POSIX shell.
+fn quoted(word: &str) -> String {
+    let is_plain = !word.is_empty()
+        && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./=:,+@%".contains(&byte));
+    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_quoted_word_reaches_the_program_unchanged(word in "[^\0]{0,40}") {
+            let script = format!("printf %s {}", quoted(&word));
+            let output = std::process::Command::new("/bin/sh").arg("-c").arg(script).output().unwrap();
+            prop_assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What everyone must agree on: the records that a run leaves on disk, their ids, the manifest, and the contract with
+//! the guest. Reading and writing the state root goes through this crate and nothing else knows its layout.
+//!
+//! # Glossary
+//!
+//! - **run**: one invocation of `pikaci run`; owns a folder `runs/<run_id>/`.
+//! - **target**: a named group of jobs in the manifest, such as `pre-merge`.
+//! - **job**: one command in one fresh machine; its latest **attempt** is what counts.
+//! - **snapshot**: the frozen, content-addressed source tree that a run tests.
+//! - **prepared output**: something built once and mounted read-only into jobs.
+//! - **state root**: the folder that holds runs and snapshots.
+//! - **guest**: where the command runs: an Incus instance, or a sandbox on the host.
+//!
+//! Invariant: no async runtime, no HTTP, no printing, no reading of the process environment.
+
+pub mod event;
+pub mod guest;
+pub mod id;
+pub mod job;
+pub mod record;
+pub mod verdict;
+
+pub use event::{Event, FoldError, fold};
+pub use id::{Digest, IdError, JobId, RunId, TargetId};
+pub use job::{InstanceType, JobCommand, JobSpec};
+pub use record::*;
+pub use verdict::{GuestExit, Verdict, verdict};
