@@ -18,10 +18,15 @@ pub mod guest;
 pub mod id;
 pub mod job;
 pub mod record;
+pub mod store;
 pub mod verdict;
 
 pub use event::{Event, FoldError, fold};
 pub use id::{Digest, IdError, JobId, RunId, TargetId};
 pub use job::{InstanceType, JobCommand, JobSpec};
 pub use record::*;
+pub use store::{
+    LogSide, RunBundle, RunWriter, StateRoot, StoreError, load_logs, load_logs_metadata,
+    load_prepared_outputs_record, load_run_bundle, load_run_record,
+};
 pub use verdict::{GuestExit, Verdict, verdict};
