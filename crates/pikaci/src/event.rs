@@ -245,3 +245,44 @@ pub fn apply(record: &mut RunRecord, event: &Event) {
         | Event::Unknown => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(lines: &str) -> Vec<Event> {
+        lines.lines().map(|line| serde_json::from_str(line.trim()).unwrap()).collect()
+    }
+
+    const STARTED: &str =
+        r#"{"event":"run_started","run_id":"20260301T142233Z-7f3a9c10","created_at":"2026-03-01T14:22:33Z"}"#;
+
+    #[test]
+    fn events_of_a_newer_version_change_nothing() {
+        let newer = r#"{"event":"moon_phase","run_id":"20260301T142233Z-7f3a9c10","phase":"full"}"#;
+        let with = fold(&events(&format!("{STARTED}\n{newer}"))).unwrap();
+        assert_eq!(with, fold(&events(STARTED)).unwrap());
+        assert_eq!(with.status, RunStatus::Running);
+    }
+
+    #[test]
+    fn a_job_that_starts_again_replaces_its_own_entry_and_no_other() {
+        let job = |id: &str, status: &str| {
+            format!(
+                r#"{{"event":"job_started","run_id":"20260301T142233Z-7f3a9c10","job":{{"id":"{id}","status":"{status}","executor":"host_local","started_at":"2026-03-01T14:22:34Z"}}}}"#
+            )
+        };
+        let lines = [STARTED.to_owned(), job("one", "running"), job("two", "running"), job("one", "passed")];
+        let record = fold(&events(&lines.join("\n"))).unwrap();
+        let jobs: Vec<String> = record.jobs.iter().map(|job| format!("{} {}", job.id, job.status)).collect();
+        assert_eq!(jobs, ["one passed", "two running"]);
+    }
+
+    #[test]
+    fn what_does_not_begin_with_its_start_is_no_run() {
+        let late =
+            r#"{"event":"planned","run_id":"20260301T142233Z-7f3a9c10","plan_path":"plan.json","jobs":[]}"#;
+        assert!(matches!(fold(&events(late)), Err(FoldError::NoStart)));
+        assert!(matches!(fold(&[]), Err(FoldError::NoStart)));
+    }
+}

@@ -165,4 +165,42 @@ mod tests {
             "failed failed infra None"
         );
     }
+
+    fn ended(outcome: Outcome, fault: Option<Fault>) -> JobRecord {
+        let status = match outcome {
+            Outcome::Passed => "passed",
+            Outcome::Skipped => "skipped",
+            _ => "failed",
+        };
+        let text = format!(
+            r#"{{"id":"job","status":"{status}","executor":"host_local","started_at":"2026-03-01T14:22:33Z"}}"#
+        );
+        JobRecord { outcome: Some(outcome), fault, ..serde_json::from_str(&text).unwrap() }
+    }
+
+    /// The run's outcome, fault and exit code.
+    fn judged_run(jobs: &[JobRecord]) -> String {
+        let (status, outcome, fault) = run_verdict(jobs);
+        let text = r#"{"run_id":"20260301T142233Z-7f3a9c10","created_at":"2026-03-01T14:22:33Z"}"#;
+        let mut run: RunRecord = serde_json::from_str(text).unwrap();
+        (run.status, run.outcome, run.fault) = (status, Some(outcome.clone()), fault.clone());
+        format!("{outcome} {} {}", fault.as_ref().map_or("nobody", Fault::as_str), exit_code(&run))
+    }
+
+    #[test]
+    fn a_run_is_judged_by_what_weighs_most() {
+        let passed = ended(Outcome::Passed, None);
+        let skipped = ended(Outcome::Skipped, None);
+        let failed = ended(Outcome::Failed, Some(Fault::Job));
+        let lost = ended(Outcome::Failed, Some(Fault::Infra));
+        let late = ended(Outcome::TimedOut, Some(Fault::Job));
+        let cancelled = ended(Outcome::Cancelled, Some(Fault::User));
+        assert_eq!(judged_run(&[passed.clone(), skipped.clone()]), "passed nobody 0");
+        assert_eq!(judged_run(&[skipped.clone()]), "skipped nobody 0");
+        assert_eq!(judged_run(&[]), "skipped nobody 0");
+        assert_eq!(judged_run(&[lost.clone(), passed.clone()]), "failed infra 3");
+        assert_eq!(judged_run(&[lost.clone(), late.clone()]), "timed_out job 4");
+        assert_eq!(judged_run(&[late.clone(), failed.clone(), lost, skipped]), "failed job 1");
+        assert_eq!(judged_run(&[failed, cancelled, passed]), "cancelled user 130");
+    }
 }
