@@ -1,2 +1,53 @@
-//! Tasks.
-fn main() {}
+//! `cargo xtask …`: what this repository does to itself.
+//!
+//! Invariant: on a machine with rustup, git and a C compiler, `test` and `demo` need nothing to be run before them.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a binary talks to its user")]
+
+mod cargo;
+mod demo;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Tasks of the pika repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks formatting, lints, the floors of ARCHITECTURE.md and the rules of the house.
+    Tidy,
+    /// Installs what is missing, runs tidy and every test, and ends with a count.
+    Test,
+    /// Builds both programs and serves a sample forge on 127.0.0.1.
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.task {
+        Task::Tidy => tidy::run(),
+        Task::Test => test::run(),
+        Task::Demo(arguments) => demo::run(&arguments),
+    };
+    report(done)
+}
+
+fn report(done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `cargo xtask test`: everything that must hold before a merge, on a machine that has only rustup, git and a C compiler.
+//!
+//! Invariant: the last line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
+
+mod requirements;
+mod tally;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{cargo, tidy};
+use tally::Tally;
+
+/// Tells the end-to-end tests where programs are that need no building any more.
+const PROGRAMS_VARIABLE: &str = "PIKA_E2E_PROGRAMS";
+
+/// Installs what is missing, runs tidy, builds once and runs every test.
+pub(crate) fn run() -> Result<()> {
+    requirements::install_missing()?;
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    match tidy::run() {
+        Ok(()) => tally.passed += 1,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            tally.failed += 1;
+        }
+    }
+    // With all targets, so that programs and tests share one build of each dependency.
+    cargo::run(&["build", "--workspace", "--all-targets"])?;
+    tally.add(run_tests()?);
+    eprintln!("took {} s", start.elapsed().as_secs());
+    println!("{tally}");
+    if tally.failed > 0 {
+        bail!("{} of {} failed, see above", tally.failed, tally.passed + tally.failed);
+    }
+    Ok(())
+}
+
+/// Runs the tests of the whole workspace, shows what they print as it comes, and counts.
+fn run_tests() -> Result<Tally> {
+    let programs = cargo::target_directory()?.join("debug");
+    let mut child = cargo::command(&["test", "--workspace", "--no-fail-fast"])
+        .env(PROGRAMS_VARIABLE, programs)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run `cargo test`")?;
+    let output = child.stdout.take().context("`cargo test` has no output")?;
+    let mut tally = Tally::default();
+    // Bytes: a failing test may print anything.
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read what `cargo test` prints")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        tally.read_line(&line);
+    }
+    let status = child.wait().context("cannot wait for `cargo test`")?;
+    if !status.success() && tally.failed == 0 {
+        // A test program that died has no result line of its own.
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
