@@ -17,6 +17,7 @@ pub mod event;
 pub mod guest;
 pub mod id;
 pub mod job;
+pub mod manifest;
 pub mod record;
 pub mod store;
 pub mod verdict;
@@ -24,6 +25,7 @@ pub mod verdict;
 pub use event::{Event, FoldError, fold};
 pub use id::{Digest, IdError, JobId, RunId, TargetId};
 pub use job::{InstanceType, JobCommand, JobSpec};
+pub use manifest::{MANIFEST_NAME, Manifest, ManifestError, SelectError, Selection, Target, Trigger};
 pub use record::*;
 pub use store::{
     LogSide, RunBundle, RunWriter, StateRoot, StoreError, load_logs, load_logs_metadata,

@@ -1,0 +1,255 @@
+//! The tables of a manifest as they are written, and as the schema describes them.
+//!
+//! The doc comments of the fields are the descriptions that an editor shows. A field is absent when its key is, or when
+//! its value was bad and has been noted; `has_…` tells the two apart.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+use super::leaf::{Command, Count, Environment, Glob, Image, Memory, Mount, Name, Timeout, Word};
+use super::table::{AtLeastOne, Located, ReadTable, Table, TableReader};
+use super::{Provider, Trigger};
+use crate::id::JobId;
+use crate::job::InstanceType;
+
+/// What pikaci runs for a repository: `pikaci.toml` at its root.
+#[derive(Debug, JsonSchema)]
+#[schemars(title = "pikaci.toml", deny_unknown_fields)]
+pub(super) struct RawManifest {
+    /// The version of this format: 1.
+    #[schemars(required, range(min = 1, max = 1))]
+    pub(super) version: Option<Located<i64>>,
+    /// Keys of jobs, for every job that does not set them itself. Variables of `env` are added to those of the job.
+    pub(super) defaults: Option<Located<Table<RawSettings>>>,
+    /// Groups of jobs that are run and judged together, by name.
+    #[schemars(with = "BTreeMap<String, RawTarget>", required)]
+    pub(super) targets: Vec<(Located<String>, RawTarget)>,
+    /// What is built once and mounted into the jobs that name it, by name.
+    #[schemars(with = "Option<BTreeMap<String, RawPrepared>>")]
+    pub(super) prepared: Vec<(Located<String>, RawPrepared)>,
+}
+
+/// A group of jobs that are run and judged together.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Target", deny_unknown_fields)]
+pub(super) struct RawTarget {
+    /// What a person reads. Default: the target's name.
+    pub(super) title: Option<Located<Word>>,
+    /// Patterns of changed paths that the target is for. Without this key it is for every change.
+    pub(super) paths: Option<Located<AtLeastOne<Glob>>>,
+    /// What starts the target: a pushed branch, or the night. Default: `["branch"]`. `[]` leaves it to people.
+    pub(super) on: Option<Located<Vec<Located<Trigger>>>>,
+    /// Whether a branch needs this target to pass before it is merged. Default: `true`.
+    pub(super) required: Option<Located<bool>>,
+    /// Limits how many targets of one group run at the same time.
+    pub(super) concurrency: Option<Located<Table<RawConcurrency>>>,
+    /// The jobs, in the order in which they are shown.
+    #[schemars(required)]
+    pub(super) jobs: Option<Located<AtLeastOne<Table<RawJob>>>>,
+    #[schemars(skip)]
+    pub(super) has_jobs: bool,
+}
+
+/// A limit that targets share.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Concurrency", deny_unknown_fields)]
+pub(super) struct RawConcurrency {
+    /// The group's name. Targets of one group count together.
+    #[schemars(required)]
+    pub(super) group: Option<Located<Name>>,
+    /// How many of the group run at the same time. Default: 1.
+    pub(super) size: Option<Located<Count>>,
+}
+
+/// One command in one fresh machine.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Job", deny_unknown_fields)]
+pub(super) struct RawJob {
+    /// The job's name, unique within its target.
+    #[schemars(required)]
+    pub(super) id: Option<Located<JobId>>,
+    /// The other keys, which may come from `defaults` as well.
+    #[schemars(flatten)]
+    pub(super) settings: RawSettings,
+}
+
+/// The keys of a job that may come from `defaults`.
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(rename = "Defaults", deny_unknown_fields)]
+pub(super) struct RawSettings {
+    /// What a person reads. Default: the first line of the command.
+    pub(super) title: Option<Located<Word>>,
+    /// What to run: text for `/bin/sh`, which stops at the first failing line, or a list of program and arguments.
+    pub(super) command: Option<Located<Command>>,
+    #[schemars(skip)]
+    pub(super) has_command: bool,
+    /// How long the command may take, such as "30m", "90s" or "1h30m", at most 24h. Default: "60m".
+    pub(super) timeout: Option<Located<Timeout>>,
+    /// Whether the command runs as root inside the guest. Default: `false`.
+    pub(super) run_as_root: Option<Located<bool>>,
+    /// Whether the guest has a network. Default: `false`.
+    pub(super) network: Option<Located<bool>>,
+    /// Variables of the command's environment. No secrets: they are stored with the run.
+    pub(super) env: Option<Located<Environment>>,
+    /// Jobs of the same target that must pass first.
+    pub(super) needs: Option<Located<Vec<Located<JobId>>>>,
+    /// Patterns of what is kept, below `/artifacts`.
+    pub(super) artifacts: Option<Located<Vec<Located<Glob>>>>,
+    /// Patterns of JUnit reports below `/artifacts`. They are kept, and their failures are shown.
+    pub(super) junit: Option<Located<Vec<Located<Glob>>>>,
+    /// Names of the prepared outputs that are mounted.
+    pub(super) prepared: Option<Located<Vec<Located<Name>>>>,
+    /// The image's alias or fingerprint. Default: "pikaci/dev".
+    pub(super) image: Option<Located<Image>>,
+    /// What kind of instance the job runs in. Default: "virtual-machine".
+    pub(super) instance: Option<Located<InstanceType>>,
+    /// Processors of the instance. Default: 2.
+    pub(super) cpus: Option<Located<Count>>,
+    /// Memory of the instance, such as "512MiB" or "4GiB". Default: "4GiB".
+    pub(super) memory: Option<Located<Memory>>,
+}
+
+/// Something that is built once and mounted read-only into jobs.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Prepared", deny_unknown_fields)]
+pub(super) struct RawPrepared {
+    /// What builds it.
+    #[schemars(required)]
+    pub(super) provider: Option<Located<Provider>>,
+    /// What the provider `command` runs.
+    pub(super) command: Option<Located<Command>>,
+    #[schemars(skip)]
+    pub(super) has_command: bool,
+    /// What the provider `nix` builds, such as ".#ci-linux-rust".
+    pub(super) expression: Option<Located<Word>>,
+    #[schemars(skip)]
+    pub(super) has_expression: bool,
+    /// Patterns of the files that it depends on, below the repository's root.
+    #[schemars(required)]
+    pub(super) inputs: Option<Located<AtLeastOne<Glob>>>,
+    /// Where guests see it. Default: "/staged/" and its name.
+    pub(super) mount: Option<Located<Mount>>,
+}
+
+impl ReadTable for RawManifest {
+    const EXAMPLE: &str = "version = 1";
+
+    fn read_table(table: &mut TableReader<'_, '_, '_>) -> RawManifest {
+        RawManifest {
+            version: table.required("version", "version = 1"),
+            defaults: table.entry("defaults"),
+            targets: table.named("targets"),
+            prepared: table.named("prepared"),
+        }
+    }
+
+    fn remedy(key: &str) -> Option<&'static str> {
+        match key {
+            "jobs" | "job" => Some("jobs belong to a target: write [[targets.NAME.jobs]]"),
+            "env" | "image" | "timeout" => Some("what holds for every job belongs below [defaults]"),
+            _ => None,
+        }
+    }
+}
+
+impl ReadTable for RawTarget {
+    const EXAMPLE: &str = "{ jobs = [{ id = \"unit\", command = \"cargo test\" }] }";
+
+    fn read_table(table: &mut TableReader<'_, '_, '_>) -> RawTarget {
+        RawTarget {
+            title: table.entry("title"),
+            paths: table.entry("paths"),
+            on: table.entry("on"),
+            required: table.entry("required"),
+            concurrency: table.entry("concurrency"),
+            has_jobs: table.has("jobs"),
+            jobs: table.entry("jobs"),
+        }
+    }
+
+    fn remedy(key: &str) -> Option<&'static str> {
+        match key {
+            "name" | "description" => Some("write `title`"),
+            "command" | "timeout" | "env" | "image" | "needs" | "memory" | "cpus" | "network" => {
+                Some("it is a key of jobs: write it below [[targets.NAME.jobs]] or [defaults]")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl ReadTable for RawConcurrency {
+    const EXAMPLE: &str = "{ group = \"heavy\", size = 2 }";
+
+    fn read_table(table: &mut TableReader<'_, '_, '_>) -> RawConcurrency {
+        RawConcurrency { group: table.required("group", "group = \"heavy\""), size: table.entry("size") }
+    }
+}
+
+impl ReadTable for RawJob {
+    const EXAMPLE: &str = "{ id = \"unit\", command = \"cargo test\" }";
+
+    fn read_table(table: &mut TableReader<'_, '_, '_>) -> RawJob {
+        RawJob { id: table.required("id", "id = \"unit\""), settings: RawSettings::read_table(table) }
+    }
+
+    fn remedy(key: &str) -> Option<&'static str> {
+        match key {
+            "name" => Some("write `id` for what programs use, or `title` for what people read"),
+            "paths" | "on" | "required" | "concurrency" => Some("it is a key of the target"),
+            _ => RawSettings::remedy(key),
+        }
+    }
+}
+
+impl ReadTable for RawSettings {
+    const EXAMPLE: &str = "{ timeout = \"30m\" }";
+
+    fn read_table(table: &mut TableReader<'_, '_, '_>) -> RawSettings {
+        RawSettings {
+            title: table.entry("title"),
+            has_command: table.has("command"),
+            command: table.entry("command"),
+            timeout: table.entry("timeout"),
+            run_as_root: table.entry("run_as_root"),
+            network: table.entry("network"),
+            env: table.entry("env"),
+            needs: table.entry("needs"),
+            artifacts: table.entry("artifacts"),
+            junit: table.entry("junit"),
+            prepared: table.entry("prepared"),
+            image: table.entry("image"),
+            instance: table.entry("instance"),
+            cpus: table.entry("cpus"),
+            memory: table.entry("memory"),
+        }
+    }
+
+    fn remedy(key: &str) -> Option<&'static str> {
+        match key {
+            "description" => Some("write `title`"),
+            "run" | "script" | "cmd" | "commands" => Some("write `command`"),
+            "environment" | "variables" => Some("write `env`"),
+            "depends_on" | "after" | "requires" => Some("write `needs`"),
+            "timeout_secs" | "timeout_s" | "deadline" => Some("write `timeout`, with a unit: \"30m\""),
+            _ => None,
+        }
+    }
+}
+
+impl ReadTable for RawPrepared {
+    const EXAMPLE: &str = "{ provider = \"command\", command = \"make\", inputs = [\"Makefile\"] }";
+
+    fn read_table(table: &mut TableReader<'_, '_, '_>) -> RawPrepared {
+        RawPrepared {
+            provider: table.required("provider", "provider = \"command\""),
+            has_command: table.has("command"),
+            command: table.entry("command"),
+            has_expression: table.has("expression"),
+            expression: table.entry("expression"),
+            inputs: table.required("inputs", "inputs = [\"Cargo.lock\"]"),
+            mount: table.entry("mount"),
+        }
+    }
+}
