@@ -44,7 +44,16 @@ pub(crate) fn run() -> Result<()> {
     let commands: [(&[&str], &str); 2] = [
         (&["fmt", "--all", "--", "--check"], "run `cargo fmt --all`"),
         (
-            &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"],
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--keep-going",
+                "--quiet",
+                "--",
+                "--deny",
+                "warnings",
+            ],
             "mend what clippy shows",
         ),
     ];

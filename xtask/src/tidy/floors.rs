@@ -103,7 +103,7 @@ fn check_rows(workspace: &Workspace, floors: &BTreeMap<&str, Floor<'_>>, violati
             match floors.get(import) {
                 Some(lower) if lower.number < floor.number => {}
                 Some(_) => {
-                    report(format!("{name} lists {import}, which is not on a lower floor; mend the row"))
+                    report(format!("{name} lists {import}, which is not on a lower floor; mend the row"));
                 }
                 None => report(format!("{name} lists {import}, which has no row; mend the row")),
             }
