@@ -134,7 +134,7 @@ impl Call {
 
     /// Starts, for an answer that is read while it is written.
     pub(crate) fn start(self) -> Result<(Running, BufReader<ChildStdout>), GitError> {
-        Running::start(self)
+        Running::start(&self)
     }
 
     /// The process: a group of its own, every stream a pipe.

@@ -277,3 +277,6 @@ pub(crate) async fn read_raw(
 pub(crate) fn ended(what: &'static str) -> GitError {
     GitError::Answer { what, problem: "it ended in the middle of an entry".to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

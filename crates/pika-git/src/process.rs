@@ -39,7 +39,7 @@ pub(crate) async fn run(mut call: Call) -> Result<Finished, GitError> {
     let what = call.what;
     let bytes_max = call.output_bytes_max;
     let input = std::mem::take(&mut call.input);
-    let (mut running, answer) = Running::start(call)?;
+    let (mut running, answer) = Running::start(&call)?;
     let mut stdin = running.group.take_input();
     let feed = async {
         if let Some(mut stdin) = stdin.take() {
@@ -71,8 +71,8 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts a call; returns it and its answer, to be read.
-    pub(crate) fn start(call: Call) -> Result<(Running, BufReader<ChildStdout>), GitError> {
-        let mut group = Group::start(&call, Signal::KILL)?;
+    pub(crate) fn start(call: &Call) -> Result<(Running, BufReader<ChildStdout>), GitError> {
+        let mut group = Group::start(call, Signal::KILL)?;
         let (stdout, stderr) = group.take_output()?;
         let running = Running {
             what: call.what,
@@ -153,8 +153,11 @@ impl Group {
         Ok(status)
     }
 
-    /// Ends the group: asks, and insists after a grace.
+    /// Ends the group, if it has not ended: asks, and insists after a grace.
     pub(crate) async fn end(&mut self) {
+        if self.pid.is_none() {
+            return;
+        }
         self.signal(Signal::TERM);
         if timeout(GRACE, self.wait()).await.is_err() {
             self.signal(Signal::KILL);
@@ -252,24 +255,42 @@ mod tests {
         assert_eq!(read_field(&mut reader, b'\n', 4).await.unwrap(), None);
     }
 
-    #[tokio::test]
-    async fn a_call_that_outlives_its_deadline_is_ended_with_its_children() {
-        let scratch = tempfile::tempdir().unwrap();
-        let marker = scratch.path().join("pid");
+    fn waiting(marker: &Path) -> Call {
         // An alias is a shell command of git's: a child of the child, as pack-objects is.
-        let call = Call::new(&Git::default(), Path::new("/nonexistent"), "sleep")
-            .setting(format!("alias.wait=!echo $$ > {} && exec sleep 600", marker.display()))
-            .argument("wait")
-            .deadline(Duration::from_millis(500));
-        let error = call.run().await.map(|finished| finished.code).unwrap_err();
-        assert!(matches!(error, GitError::TimedOut { what: "sleep", .. }), "{error}");
-        let pid: i32 = std::fs::read_to_string(&marker).unwrap().trim().parse().unwrap();
-        let gone = async {
-            while is_alive(pid) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+        let alias =
+            format!("alias.wait=!echo $$ > {0}.new && mv {0}.new {0} && exec sleep 600", marker.display());
+        Call::new(&Git::default(), Path::new("/nonexistent"), "wait").setting(alias).argument("wait")
+    }
+
+    async fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+        let looking = async {
+            loop {
+                match look() {
+                    Some(found) => return found,
+                    None => tokio::time::sleep(Duration::from_millis(2)).await,
+                }
             }
         };
-        timeout(Duration::from_secs(5), gone).await.expect("the child of git is ended");
+        timeout(Duration::from_secs(20), looking).await.expect("it happens in time")
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_any_more_is_ended_with_its_children() {
+        let scratch = tempfile::tempdir().unwrap();
+        let marker = scratch.path().join("pid");
+        let call = tokio::spawn(waiting(&marker).run());
+        let pid: i32 = until(|| std::fs::read_to_string(&marker).ok()).await.trim().parse().unwrap();
+        assert!(is_alive(pid));
+        call.abort();
+        until(|| (!is_alive(pid)).then_some(())).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_has_a_deadline() {
+        let scratch = tempfile::tempdir().unwrap();
+        let call = waiting(&scratch.path().join("pid")).deadline(Duration::from_millis(20));
+        let error = call.run().await.map(|finished| finished.code).unwrap_err();
+        assert!(matches!(error, GitError::TimedOut { what: "wait", .. }), "{error}");
     }
 
     /// Whether a process runs; one that only waits to be reaped by its parent does not.

@@ -194,3 +194,6 @@ impl Repository {
         error
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use crate::command::Call;
 use crate::error::GitError;
@@ -21,6 +22,8 @@ use crate::repository::Repository;
 
 /// The longest protocol parameter that is passed on.
 const PROTOCOL_BYTES_MAX: usize = 256;
+/// How long git may take to drop a half push.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// One side of git's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,13 +158,22 @@ impl Repository {
         let call = self.wire_call(request);
         let on_drop = match request.service {
             Service::UploadPack => Signal::KILL,
-            // Git removes the objects of a half push when it is asked to end, not when it is killed.
             Service::ReceivePack => Signal::TERM,
         };
         let mut group = Group::start(&call, on_drop)?;
-        let ended = pump::run(request, &mut group, input, output).await;
-        if ended.is_err() || ended.as_ref().is_ok_and(|end| *end == WireEnd::ClientGone) {
-            group.end().await;
+        let (mut stdout, stderr) = group.take_output()?;
+        let ended = pump::run(request, &mut group, (&mut stdout, stderr), input, output).await;
+        match ended {
+            Ok(WireEnd::Answered) => {}
+            Ok(WireEnd::ClientGone) => group.end().await,
+            Err(_) if request.service == Service::UploadPack => group.end().await,
+            Err(_) => {
+                // Its input is closed: git removes the objects of a half push and reports, if it is let.
+                let mut nowhere = tokio::io::sink();
+                let drain = tokio::io::copy(&mut stdout, &mut nowhere);
+                let _ = timeout(GRACE, async { tokio::join!(drain, group.wait()) }).await;
+                group.end().await;
+            }
         }
         ended
     }

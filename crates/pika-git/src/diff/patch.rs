@@ -161,7 +161,7 @@ impl PatchReader<'_> {
             };
             let is_whole = count(LineKind::Added) as u64 == file.added
                 && count(LineKind::Removed) as u64 == file.removed
-                && file.hunks.last().is_none_or(|hunk| hunk_is_whole(hunk));
+                && file.hunks.last().is_none_or(hunk_is_whole);
             file.is_cut |= !is_whole;
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::process::ChildStdin;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{sleep, timeout};
 
 use super::{Service, WireEnd, WireRequest, WireStep};
@@ -46,15 +46,15 @@ enum OutputEnd {
     ClientGone,
 }
 
-/// Runs one exchange to its end. When it fails, the group still has to be ended.
+/// Runs one exchange to its end. When it fails, git's input is closed, and the group still has to be ended.
 pub(super) async fn run(
     request: &WireRequest,
     group: &mut Group,
+    (stdout, stderr): (&mut ChildStdout, ChildStderr),
     input: impl AsyncRead + Unpin + Send,
     output: impl AsyncWrite + Unpin + Send,
 ) -> Result<WireEnd, GitError> {
     let what = request.service.what();
-    let (stdout, stderr) = group.take_output()?;
     let stdin = group.take_input();
     let progress = Progress::default();
     let complaints = tokio::spawn(read_complaints(stderr));
