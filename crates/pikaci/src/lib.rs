@@ -13,10 +13,12 @@
 //!
 //! Invariant: no async runtime, no HTTP, no printing, no reading of the process environment.
 
+mod escapes;
 pub mod event;
 pub mod guest;
 pub mod id;
 pub mod job;
+pub mod junit;
 pub mod manifest;
 pub mod record;
 pub mod store;
@@ -25,6 +27,7 @@ pub mod verdict;
 pub use event::{Event, FoldError, fold};
 pub use id::{Digest, IdError, JobId, RunId, TargetId};
 pub use job::{InstanceType, JobCommand, JobSpec};
+pub use junit::{FailedTest, JunitError, JunitReport, parse_junit};
 pub use manifest::{MANIFEST_NAME, Manifest, ManifestError, SelectError, Selection, Target, Trigger};
 pub use record::*;
 pub use store::{

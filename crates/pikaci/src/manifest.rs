@@ -24,7 +24,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use toml::de::DeTable;
 
-pub use paths::PathFilter;
+pub use paths::{PathFilter, PatternError};
 pub use problem::{ManifestError, Problem};
 pub use schema::json_schema;
 pub use select::{SelectError, Selection};

@@ -107,7 +107,7 @@ fn path_filter(paths: Located<AtLeastOne<Glob>>, problems: &mut Problems<'_>) ->
     match PathFilter::new(texts(paths.value.0)) {
         Ok(filter) => Some(filter),
         Err(error) => {
-            problems.push(&paths.span, format!("these patterns cannot be used together: {}", error.kind()));
+            problems.push(&paths.span, format!("these patterns cannot be used together: {error}"));
             None
         }
     }

@@ -184,7 +184,7 @@ impl Read for Glob {
         } else if text.ends_with('/') {
             Some(format!("names a folder and matches no file; write \"{text}**\""))
         } else {
-            super::paths::compile(&text).err().map(|error| format!("is no pattern: {}", error.kind()))
+            super::paths::compile(&text).err().map(|error| format!("is no pattern: {error}"))
         };
         match fault {
             Some(fault) => {
