@@ -1,0 +1,261 @@
+//! A forge of its own for one test.
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use pikaci::{JobId, RunId, StateRoot};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::git::{Pushed, WorkTree};
+use crate::http::Client;
+use crate::process::Process;
+use crate::project::kill_runs;
+use crate::wait::{DEADLINE, eventually};
+use crate::{git, programs};
+
+const REPOSITORY: &str = "sample";
+const START_ATTEMPTS: usize = 3;
+
+/// What a test wants to be different.
+#[derive(Clone, Debug)]
+pub struct TestForgeOptions {
+    /// How many lanes run at once.
+    pub slots: usize,
+    /// How long a shutdown waits for running lanes.
+    pub drain_s: u64,
+}
+
+impl Default for TestForgeOptions {
+    fn default() -> TestForgeOptions {
+        TestForgeOptions { slots: 2, drain_s: 2 }
+    }
+}
+
+/// A forge with one repository, `sample`, and a token. Dropped, it ends with all its lanes.
+pub struct TestForge {
+    folder: TempDir,
+    url: String,
+    token: String,
+    process: Option<Process>,
+}
+
+impl TestForge {
+    /// Starts a forge.
+    #[track_caller]
+    pub fn start() -> TestForge {
+        TestForge::start_with(&TestForgeOptions::default())
+    }
+
+    /// Starts a forge that differs.
+    #[track_caller]
+    pub fn start_with(options: &TestForgeOptions) -> TestForge {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut forge = TestForge { folder, url: String::new(), token: String::new(), process: None };
+        for _ in 0..START_ATTEMPTS {
+            // Somebody may take the port before the forge does: then another one.
+            let port = free_port();
+            forge.url = format!("http://127.0.0.1:{port}");
+            forge.write_config(port, options);
+            if forge.try_start() {
+                forge.token = forge.make_token();
+                return forge;
+            }
+        }
+        panic!("the forge does not start: {}", forge.log());
+    }
+
+    /// The address, such as `http://127.0.0.1:45123`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("pika-news.toml")
+    }
+
+    /// The state root of the repository.
+    pub fn state(&self) -> StateRoot {
+        StateRoot::new(self.data().join("repositories").join("pikaci-state").join(REPOSITORY))
+    }
+
+    /// The bare repository.
+    pub fn repository(&self) -> PathBuf {
+        self.data().join("repositories").join(format!("{REPOSITORY}.git"))
+    }
+
+    /// A client with the administrator's rights.
+    pub fn client(&self) -> Client {
+        Client::new(&self.url, Some(&self.token))
+    }
+
+    /// A client without any rights.
+    pub fn stranger(&self) -> Client {
+        Client::new(&self.url, None)
+    }
+
+    /// A clone whose `origin` is the forge's repository.
+    #[track_caller]
+    pub fn work_tree(&self) -> WorkTree {
+        let authority = self.url.trim_start_matches("http://");
+        WorkTree::new(&format!("http://ada:{}@{authority}/news/git/{REPOSITORY}.git", self.token))
+    }
+
+    /// A clone whose `main`, with this manifest, was pushed and has a verdict already.
+    #[track_caller]
+    pub fn work_tree_with(&self, manifest: &str) -> WorkTree {
+        let tree = self.work_tree();
+        tree.write("pikaci.toml", manifest).commit("Begin");
+        let pushed = tree.push("main");
+        self.wait_for_head(&pushed, &tree.head());
+        tree
+    }
+
+    /// The forge's process.
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the forge was started")
+    }
+
+    /// What the forge has printed so far.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// `kill -9` of the forge alone; its lanes live on.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.process().kill();
+    }
+
+    /// SIGTERM; returns how it ended.
+    #[track_caller]
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.process().signal(Signal::TERM);
+        self.process().wait(DEADLINE)
+    }
+
+    /// Starts the forge again on the same data, after [`TestForge::kill`] or [`TestForge::terminate`].
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.process = None;
+        assert!(self.try_start(), "the forge does not start again: {}", self.log());
+    }
+
+    /// What the API says of a lane of a branch.
+    #[track_caller]
+    pub fn lane(&self, branch: &str, lane: &str) -> Value {
+        self.client().get(&format!("/news/api/forge/branch/{branch}/logs?lane={lane}")).expect(200).json()
+    }
+
+    /// Waits until the lane's latest attempt has ended; returns what the API says of it.
+    #[track_caller]
+    pub fn wait_for_lane(&self, pushed: &Pushed, lane: &str) -> Value {
+        let branch = pushed.branch_id();
+        eventually(&format!("lane {lane} of branch {branch} has a verdict"), || {
+            let found = self.lane(&branch, lane);
+            (found["lane"]["status"] == "finished").then_some(found)
+        })
+    }
+
+    /// Waits until a job of a lane has printed `text`; returns its run.
+    #[track_caller]
+    pub fn wait_for_log(&self, job: &str, text: &str) -> RunId {
+        let (state, job) = (self.state(), JobId::parse(job).expect("a job's id"));
+        eventually(&format!("{job} prints {text:?}"), || {
+            let runs = pikaci::store::list_runs(&state).ok()?;
+            runs.into_iter().find(|run| {
+                let log = std::fs::read(state.guest_log(run, &job)).unwrap_or_default();
+                String::from_utf8_lossy(&log).contains(text)
+            })
+        })
+    }
+
+    /// Makes a file among a running job's artifacts: how a test tells a job to go on.
+    #[track_caller]
+    pub fn signal_job(&self, run: &RunId, job: &str) {
+        let job = JobId::parse(job).expect("a job's id");
+        git::write(&self.state().artifacts_dir(run, &job), "go", b"");
+    }
+
+    /// Waits until every required lane of this head has ended.
+    #[track_caller]
+    pub fn wait_for_head(&self, pushed: &Pushed, oid: &str) -> Value {
+        let path = format!("/news/api/v1/branches/{}", pushed.branch_id());
+        eventually(&format!("head {oid} has a verdict"), || {
+            let branch = self.client().get(&path).expect(200).json();
+            let head = &branch["head"];
+            let is_settled = !matches!(head["state"].as_str(), Some("pending" | "running" | "queued"));
+            (head["oid"] == oid && is_settled).then_some(branch)
+        })
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn write_config(&self, port: u16, options: &TestForgeOptions) {
+        let mut text = String::new();
+        let TestForgeOptions { slots, drain_s } = options;
+        writeln!(text, "data = \"data\"\nlisten = \"127.0.0.1:{port}\"").unwrap();
+        writeln!(text, "[ci]\npikaci = {:?}\nslots = {slots}\ndrain_s = {drain_s}", programs::pikaci())
+            .unwrap();
+        writeln!(text, "[[repositories]]\nname = \"{REPOSITORY}\"").unwrap();
+        git::write(self.folder.path(), "pika-news.toml", text.as_bytes());
+    }
+
+    /// Starts the process and waits until it answers. False when it ended instead.
+    fn try_start(&mut self) -> bool {
+        let mut command = self.command(&["serve", "--config"]);
+        let mut process = Process::start(command.arg(self.config()), &self.folder.path().join("forge.log"));
+        let stranger = self.stranger();
+        let is_ready = eventually("the forge answers", || match stranger.try_get("/news") {
+            Ok(_) => Some(true),
+            Err(_) => process.ended().map(|_| false),
+        });
+        self.process = Some(process);
+        is_ready
+    }
+
+    fn make_token(&self) -> String {
+        let output =
+            self.command(&["token", "create", "--user", "ada", "--config"]).arg(self.config()).output();
+        let output = output.expect("pika-news runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let token = text.split_whitespace().find(|word| word.starts_with("pika_"));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        token.unwrap_or_else(|| panic!("no token in {text:?}; {errors}")).to_owned()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(programs::pika_news());
+        command.env_clear().current_dir(self.folder.path());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.folder.path());
+        command.args(arguments);
+        command
+    }
+}
+
+impl Drop for TestForge {
+    fn drop(&mut self) {
+        let log = self.log();
+        // First the forge: a lane that is killed before would be tried again.
+        self.process = None;
+        kill_runs(&self.state());
+        if std::thread::panicking() {
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("the forge's last lines:");
+            tail.into_iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
