@@ -23,6 +23,7 @@ pub mod manifest;
 pub mod record;
 pub mod store;
 pub mod verdict;
+pub mod why;
 
 pub use event::{Event, FoldError, fold};
 pub use id::{Digest, IdError, JobId, RunId, TargetId};
@@ -35,3 +36,4 @@ pub use store::{
     load_prepared_outputs_record, load_run_bundle, load_run_record,
 };
 pub use verdict::{GuestExit, Verdict, verdict};
+pub use why::{Why, explain};
