@@ -1,0 +1,234 @@
+//! Git's smart HTTP protocol: clone, fetch and push below `/news/git/<repository>.git/`.
+//!
+//! Invariant: nothing reaches git before the client has shown a valid token, and no pack is ever whole in memory.
+
+mod access;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use pika_git::{Repository, Service, Signature, WireProtocol, WireRequest, WireStep};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_http::decompression::RequestDecompressionLayer;
+
+use crate::hook;
+pub use access::GitAccess;
+
+/// What a push may carry beside its pack: the list of references that it moves.
+const COMMANDS_BYTES_MAX: u64 = 16 << 20;
+/// What a fetch may ask: one line for each commit that the client wants or has.
+const FETCH_BYTES_MAX: u64 = 64 << 20;
+/// How long a client waits for its turn before it is told to come back.
+const TURN_MAX: Duration = Duration::from_secs(30);
+const DUMB_PROTOCOL: &str = "this forge speaks git's smart HTTP protocol only; use git 1.6.6 or newer, or clone with another client\n";
+
+/// How the forge serves git over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitHttpConfig {
+    /// Where the hook of a push reaches the forge.
+    pub hook_socket: PathBuf,
+    /// The largest pack that a push may bring.
+    pub pack_bytes_max: u64,
+    /// How many clients are served at once; more wait for their turn.
+    pub exchanges_max: usize,
+    /// How long neither client nor git may move a byte.
+    pub idle_max: Duration,
+    /// How long one fetch or push may take.
+    pub deadline: Duration,
+}
+
+impl GitHttpConfig {
+    /// The usual bounds: packs up to 4 GiB, 16 clients at once, two idle minutes, one hour.
+    pub fn new(hook_socket: PathBuf) -> GitHttpConfig {
+        GitHttpConfig {
+            hook_socket,
+            pack_bytes_max: 4 << 30,
+            exchanges_max: 16,
+            idle_max: Duration::from_secs(120),
+            deadline: Duration::from_secs(3600),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct GitHttp<A> {
+    access: A,
+    config: Arc<GitHttpConfig>,
+    turns: Arc<Semaphore>,
+}
+
+/// Builds the routes of git. Layers that limit the time or the size of a request must not wrap them.
+pub fn router<A: GitAccess>(access: A, config: GitHttpConfig) -> Router {
+    let turns = Arc::new(Semaphore::new(config.exchanges_max));
+    Router::new()
+        .route("/news/git/{repository}/info/refs", get(advertise::<A>))
+        .route("/news/git/{repository}/git-upload-pack", post(upload_pack::<A>))
+        .route("/news/git/{repository}/git-receive-pack", post(receive_pack::<A>))
+        .route("/news/git/{repository}/{*file}", any(async || refuse(StatusCode::FORBIDDEN, DUMB_PROTOCOL)))
+        // Git clients compress what they ask for when it is long.
+        .layer(RequestDecompressionLayer::new())
+        .with_state(GitHttp { access, config: Arc::new(config), turns })
+}
+
+#[derive(Deserialize)]
+struct Advertise {
+    service: Option<String>,
+}
+
+/// `GET /news/git/{repository}.git/info/refs?service=…`
+async fn advertise<A: GitAccess>(
+    State(git): State<GitHttp<A>>,
+    Path(repository): Path<String>,
+    Query(query): Query<Advertise>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let Some(service) = query.service.as_deref().and_then(Service::parse) else {
+        return Err(refuse(StatusCode::FORBIDDEN, DUMB_PROTOCOL));
+    };
+    let (repository, actor) = git.admit(&headers, &repository).await?;
+    let request = git.request(service, WireStep::Advertise, &headers, &actor)?;
+    // Version 2 announces itself; the older ones are announced in its place (gitprotocol-http).
+    let is_version_2 = service == Service::UploadPack && request.protocol.is_version_2();
+    let preface = if is_version_2 { Vec::new() } else { preface(service) };
+    let turn = git.turn().await?;
+    let content_type = format!("application/x-{service}-advertisement");
+    stream::respond(repository, request, (Body::empty(), 0), preface, &content_type, turn).await
+}
+
+async fn upload_pack<A: GitAccess>(
+    State(git): State<GitHttp<A>>,
+    Path(repository): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    exchange(git, repository, Service::UploadPack, request).await
+}
+
+async fn receive_pack<A: GitAccess>(
+    State(git): State<GitHttp<A>>,
+    Path(repository): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    exchange(git, repository, Service::ReceivePack, request).await
+}
+
+/// Answers one request of git's.
+async fn exchange<A: GitAccess>(
+    git: GitHttp<A>,
+    repository: String,
+    service: Service,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let (repository, actor) = git.admit(&parts.headers, &repository).await?;
+    let expected = format!("application/x-{service}-request");
+    if parts.headers.get(header::CONTENT_TYPE).is_none_or(|given| given.as_bytes() != expected.as_bytes()) {
+        let text = format!("the content type must be {expected}\n");
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    let bytes_max = match service {
+        Service::UploadPack => FETCH_BYTES_MAX,
+        Service::ReceivePack => git.config.pack_bytes_max.saturating_add(COMMANDS_BYTES_MAX),
+    };
+    if content_length(&parts.headers).is_some_and(|bytes| bytes > bytes_max) {
+        let text = format!("a request may have {bytes_max} bytes; push less at a time\n");
+        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, text));
+    }
+    let request = git.request(service, WireStep::Exchange, &parts.headers, &actor)?;
+    let turn = git.turn().await?;
+    let content_type = format!("application/x-{service}-result");
+    stream::respond(repository, request, (body, bytes_max), Vec::new(), &content_type, turn).await
+}
+
+impl<A: GitAccess> GitHttp<A> {
+    /// Finds out who asks, and for which repository.
+    async fn admit(&self, headers: &HeaderMap, name: &str) -> Result<(Repository, String), Refusal> {
+        let actor = access::authenticate(&self.access, headers).await?;
+        let name = name.strip_suffix(".git").unwrap_or(name);
+        match self.access.find_repository(name) {
+            Some(repository) => Ok((repository, actor)),
+            None => Err(refuse(StatusCode::NOT_FOUND, "there is no such repository here\n")),
+        }
+    }
+
+    fn request(
+        &self,
+        service: Service,
+        step: WireStep,
+        headers: &HeaderMap,
+        actor: &str,
+    ) -> Result<WireRequest, Refusal> {
+        let protocol = match headers.get("git-protocol") {
+            None => Some(WireProtocol::default()),
+            Some(value) => value.to_str().ok().and_then(WireProtocol::parse),
+        };
+        let Some(protocol) = protocol else {
+            return Err(refuse(StatusCode::BAD_REQUEST, "the header Git-Protocol can't be read\n"));
+        };
+        let mut request = WireRequest::new(service, step, protocol);
+        (request.idle_max, request.deadline) = (self.config.idle_max, self.config.deadline);
+        if service == Service::ReceivePack {
+            request.pack_bytes_max = Some(self.config.pack_bytes_max);
+            request.environment = vec![
+                (hook::SOCKET_VARIABLE.to_owned(), self.config.hook_socket.to_string_lossy().into_owned()),
+                (hook::ACTOR_VARIABLE.to_owned(), Signature::new(actor, "").name().to_owned()),
+                // Who moved a branch, for its log.
+                ("GIT_COMMITTER_NAME".to_owned(), Signature::new(actor, "").name().to_owned()),
+            ];
+        }
+        Ok(request)
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        match tokio::time::timeout(TURN_MAX, Arc::clone(&self.turns).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => {
+                let busy = "the forge serves as many git clients as it can; try again in a minute\n";
+                let refusal = refuse(StatusCode::SERVICE_UNAVAILABLE, busy);
+                Err(Refusal { header: Some((header::RETRY_AFTER, "60")), ..refusal })
+            }
+        }
+    }
+}
+
+/// One line of the wire that names the service, and the mark that ends a section.
+fn preface(service: Service) -> Vec<u8> {
+    let line = format!("# service={service}\n");
+    format!("{:04x}{line}0000", line.len() + 4).into_bytes()
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// An answer that is not git's.
+struct Refusal {
+    status: StatusCode,
+    text: Cow<'static, str>,
+    header: Option<(HeaderName, &'static str)>,
+}
+
+fn refuse(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal { status, text: text.into(), header: None }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        // Git shows the text to its user when it is plain.
+        let headers =
+            [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+        (self.status, headers, self.header.map(|header| [header]), self.text).into_response()
+    }
+}
