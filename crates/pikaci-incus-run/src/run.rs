@@ -1,0 +1,249 @@
+//! Runs the command: prepare, start, wait for the first of its end, its deadline and an order to stop, end everything,
+//! report.
+
+use std::ffi::OsString;
+use std::io::{self, Read as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::process::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::contract::{LOG_NAME, PATH_DEFAULT};
+use crate::follow::Tee;
+use crate::guest_log::GuestLog;
+use crate::job::{GuestJob, GuestPaths, JobError, Sentinel, make_folder};
+use crate::processes;
+use crate::report::{GuestReport, GuestStatus};
+use crate::user::CommandUser;
+
+/// What a command inherits from the runner's own environment, when it is set there.
+const INHERITED: [&str; 4] = ["TMPDIR", "TZ", "RUSTUP_HOME", "SSL_CERT_FILE"];
+/// What background processes get when the command itself has ended.
+const LEFTOVER_GRACE: Duration = Duration::from_millis(200);
+
+/// How a command is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// What must be mounted.
+    pub sentinels: Vec<Sentinel>,
+    /// Whether the end of standard input is an order to stop.
+    pub has_lifeline: bool,
+    /// Whether the command's output is not printed.
+    pub is_quiet: bool,
+    /// Whether the command runs as the runner's own user.
+    pub keeps_user: bool,
+    /// Between TERM and KILL.
+    pub grace: Duration,
+}
+
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions {
+            sentinels: Vec::new(),
+            has_lifeline: false,
+            is_quiet: false,
+            keeps_user: false,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+enum Wakeup {
+    Ended(io::Result<ExitStatus>),
+    Stop(&'static str),
+}
+
+/// Runs the command that the environment names, and leaves `guest.log` and `result.json` in the artifacts.
+///
+/// Whatever goes wrong becomes a report; it is written wherever the artifacts can be written.
+pub fn run(
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    paths: &GuestPaths,
+    options: &RunOptions,
+) -> GuestReport {
+    let mut report = match prepare(environment, paths, options) {
+        Ok(prepared) => prepared.run(options),
+        Err(error) => GuestReport::refused(error.to_string()),
+    };
+    if let Err(error) = report.write(&paths.artifacts) {
+        let path = paths.artifacts.display();
+        report = GuestReport::refused(format!("cannot write result.json in {path}: {error}"));
+    }
+    report
+}
+
+struct Prepared {
+    job: GuestJob,
+    log: GuestLog,
+    command: Command,
+}
+
+fn prepare(
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    paths: &GuestPaths,
+    options: &RunOptions,
+) -> Result<Prepared, JobError> {
+    make_folder(&paths.artifacts)?;
+    let job = GuestJob::read(environment)?;
+    for sentinel in &options.sentinels {
+        sentinel.check()?;
+    }
+    let user = CommandUser::of(&job, options.keeps_user)?;
+    for folder in [&paths.artifacts, &paths.cargo_home, &paths.cargo_target] {
+        make_folder(folder)?;
+        user.own(folder)?;
+    }
+    let home = home(&user, environment)?;
+    let log_path = paths.artifacts.join(LOG_NAME);
+    let log = GuestLog::create(&log_path).and_then(|log| Ok((log.writer()?, log.writer()?, log)));
+    let (stdout, stderr, log) =
+        log.map_err(|source| JobError::Io { action: "create", path: log_path, source })?;
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(&job.command).current_dir(&paths.snapshot);
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
+    set_environment(&mut command, environment, paths, &user, &home);
+    if let Some((user, group)) = user.switch {
+        command.uid(user).gid(group);
+    }
+    Ok(Prepared { job, log, command })
+}
+
+/// A home that the command can write to: its user's, or one below the temporary folder.
+fn home(user: &CommandUser, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf, JobError> {
+    let is_own = user.switch.is_none();
+    let can_write = |folder: &Path| {
+        let flags = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        folder.is_dir() && rustix::fs::access(folder, flags).is_ok()
+    };
+    if !is_own {
+        make_folder(&user.home)?;
+        user.own(&user.home)?;
+        return Ok(user.home.clone());
+    }
+    if let Some(home) = environment("HOME").map(PathBuf::from)
+        && can_write(&home)
+    {
+        return Ok(home);
+    }
+    if user.home != Path::new("/") && can_write(&user.home) {
+        return Ok(user.home.clone());
+    }
+    let home = environment("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from).join("home");
+    make_folder(&home)?;
+    Ok(home)
+}
+
+fn set_environment(
+    command: &mut Command,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    paths: &GuestPaths,
+    user: &CommandUser,
+    home: &Path,
+) {
+    command.env_clear();
+    command.env("PATH", environment("PATH").unwrap_or_else(|| PATH_DEFAULT.into()));
+    command.env("HOME", home).env("USER", &user.name).env("LOGNAME", &user.name);
+    command.env("LANG", "C.UTF-8").env("TERM", "dumb").env("CI", "true").env("PIKACI", "1");
+    command.env("PIKACI_SNAPSHOT", &paths.snapshot).env("PIKACI_ARTIFACTS", &paths.artifacts);
+    command.env("CARGO_HOME", &paths.cargo_home).env("CARGO_TARGET_DIR", &paths.cargo_target);
+    for name in INHERITED {
+        if let Some(value) = environment(name) {
+            command.env(name, value);
+        }
+    }
+}
+
+impl Prepared {
+    fn run(mut self, options: &RunOptions) -> GuestReport {
+        processes::adopt_orphans();
+        let (sender, receiver) = mpsc::channel();
+        if let Err(error) = listen(&sender, options.has_lifeline) {
+            return GuestReport::refused(format!("cannot listen for signals: {error}"));
+        }
+        let (start, started_at) = (Instant::now(), Timestamp::now());
+        let child = match self.command.spawn() {
+            Ok(child) => child,
+            Err(error) => return GuestReport::refused(format!("cannot start /bin/sh: {error}")),
+        };
+        let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+            return GuestReport::refused("the command's process has no number".to_owned());
+        };
+        let tee = (!options.is_quiet).then(|| self.log.reader().map(Tee::start));
+        wait_for(child, sender);
+        let left = self.job.timeout.saturating_sub(start.elapsed());
+        let (status, exit_code, message) = match receiver.recv_timeout(left) {
+            Ok(Wakeup::Ended(Ok(ended))) => {
+                processes::end_all(group, LEFTOVER_GRACE);
+                judge(ended)
+            }
+            Ok(Wakeup::Ended(Err(error))) => {
+                (GuestStatus::Refused, None, Some(format!("cannot wait for the command: {error}")))
+            }
+            Ok(Wakeup::Stop(reason)) => {
+                processes::end_all(group, options.grace);
+                (GuestStatus::Cancelled, None, Some(reason.to_owned()))
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                processes::end_all(group, options.grace);
+                let limit = self.job.timeout.as_secs();
+                (GuestStatus::TimedOut, None, Some(format!("stopped at its deadline of {limit} s")))
+            }
+        };
+        let finished_at = Timestamp::now();
+        let restored =
+            self.log.finish().unwrap_or_else(|error| Some(format!("guest.log is not whole: {error}")));
+        if let Some(Ok(tee)) = tee {
+            tee.finish();
+        }
+        let message = match (message, restored) {
+            (Some(message), Some(restored)) => Some(format!("{message}; {restored}")),
+            (message, restored) => message.or(restored),
+        };
+        GuestReport { status, exit_code, started_at, finished_at, message }
+    }
+}
+
+fn judge(ended: ExitStatus) -> (GuestStatus, Option<i32>, Option<String>) {
+    match (ended.code(), ended.signal()) {
+        (Some(0), _) => (GuestStatus::Passed, Some(0), None),
+        (Some(code), _) => (GuestStatus::Failed, Some(code), None),
+        (None, Some(signal)) => {
+            (GuestStatus::Failed, Some(128 + signal), Some(format!("ended by signal {signal}")))
+        }
+        (None, None) => (GuestStatus::Failed, None, None),
+    }
+}
+
+/// Waits for the command in a thread of its own.
+fn wait_for(mut child: Child, sender: Sender<Wakeup>) {
+    thread::spawn(move || {
+        // Nobody listens any more once the deadline has passed.
+        let _ = sender.send(Wakeup::Ended(child.wait()));
+    });
+}
+
+/// Turns signals, and the end of the lifeline, into orders to stop.
+fn listen(sender: &Sender<Wakeup>, has_lifeline: bool) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let by_signal = sender.clone();
+    thread::spawn(move || {
+        for _ in &mut signals {
+            let _ = by_signal.send(Wakeup::Stop("told to stop"));
+        }
+    });
+    if has_lifeline {
+        let by_lifeline = sender.clone();
+        thread::spawn(move || {
+            let _ = io::copy(&mut io::stdin().lock().take(u64::MAX), &mut io::sink());
+            let _ = by_lifeline.send(Wakeup::Stop("whoever started the job is gone"));
+        });
+    }
+    Ok(())
+}
