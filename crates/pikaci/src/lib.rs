@@ -15,6 +15,8 @@
 
 mod escapes;
 pub mod event;
+#[cfg(test)]
+mod formats;
 pub mod guest;
 pub mod id;
 pub mod job;

@@ -535,22 +535,6 @@ fn the_committed_schema_is_the_one_of_this_code() {
 }
 
 #[test]
-fn the_examples_of_the_description_are_manifests() {
-    let description = include_str!("../../../../docs/formats/manifest.md");
-    let examples: Vec<&str> = description
-        .split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default())
-        .collect();
-    assert!(examples.len() >= 3, "{} examples", examples.len());
-    for example in examples {
-        if let Err(error) = Manifest::parse(example) {
-            panic!("{example}\n{error}");
-        }
-    }
-}
-
-#[test]
 fn the_manifest_of_this_repository_is_one() {
     let manifest = Manifest::parse(include_str!("../../../../pikaci.toml")).unwrap();
     assert!(manifest.find_target(&TargetId::parse("pre-merge").unwrap()).is_some());
