@@ -196,7 +196,7 @@ mod tests {
         let late = ended(Outcome::TimedOut, Some(Fault::Job));
         let cancelled = ended(Outcome::Cancelled, Some(Fault::User));
         assert_eq!(judged_run(&[passed.clone(), skipped.clone()]), "passed nobody 0");
-        assert_eq!(judged_run(&[skipped.clone()]), "skipped nobody 0");
+        assert_eq!(judged_run(std::slice::from_ref(&skipped)), "skipped nobody 0");
         assert_eq!(judged_run(&[]), "skipped nobody 0");
         assert_eq!(judged_run(&[lost.clone(), passed.clone()]), "failed infra 3");
         assert_eq!(judged_run(&[lost.clone(), late.clone()]), "timed_out job 4");
