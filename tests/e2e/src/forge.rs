@@ -7,11 +7,12 @@ use std::process::{Command, ExitStatus};
 
 use pikaci::{JobId, RunId, StateRoot};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::branch::{Branch, Lane};
 use crate::git::{Pushed, WorkTree};
-use crate::http::Client;
+use crate::http::{Client, Reply};
 use crate::process::Process;
 use crate::project::kill_runs;
 use crate::wait::{DEADLINE, eventually};
@@ -73,6 +74,11 @@ impl TestForge {
         &self.url
     }
 
+    /// A token with the administrator's rights.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("pika-news.toml")
@@ -105,13 +111,12 @@ impl TestForge {
         WorkTree::new(&format!("http://ada:{}@{authority}/news/git/{REPOSITORY}.git", self.token))
     }
 
-    /// A clone whose `main`, with this manifest, was pushed and has a verdict already.
+    /// A clone whose `main` has this manifest and was pushed and tested; its target is `check`.
     #[track_caller]
     pub fn work_tree_with(&self, manifest: &str) -> WorkTree {
         let tree = self.work_tree();
         tree.write("pikaci.toml", manifest).commit("Begin");
-        let pushed = tree.push("main");
-        self.wait_for_head(&pushed, &tree.head());
+        self.wait_for_lane(&tree.push("main"), "check");
         tree
     }
 
@@ -146,52 +151,114 @@ impl TestForge {
         assert!(self.try_start(), "the forge does not start again: {}", self.log());
     }
 
-    /// What the API says of a lane of a branch.
+    /// What the API says of a branch.
     #[track_caller]
-    pub fn lane(&self, branch: &str, lane: &str) -> Value {
-        self.client().get(&format!("/news/api/forge/branch/{branch}/logs?lane={lane}")).expect(200).json()
+    pub fn branch(&self, id: &str) -> Branch {
+        let path = format!("/news/api/forge/branch/{id}");
+        Branch { view: self.client().get(&path).expect(200).json() }
     }
 
-    /// Waits until the lane's latest attempt has ended; returns what the API says of it.
+    /// Where the head of a pushed branch stands.
     #[track_caller]
-    pub fn wait_for_lane(&self, pushed: &Pushed, lane: &str) -> Value {
-        let branch = pushed.branch_id();
-        eventually(&format!("lane {lane} of branch {branch} has a verdict"), || {
-            let found = self.lane(&branch, lane);
-            (found["lane"]["status"] == "finished").then_some(found)
+    pub fn head_state(&self, pushed: &Pushed) -> String {
+        self.branch(&pushed.branch_id()).head_state().to_owned()
+    }
+
+    /// The page of a pushed branch.
+    #[track_caller]
+    pub fn branch_page(&self, pushed: &Pushed) -> String {
+        format!("/news/{REPOSITORY}/branch/{}", pushed.branch_id())
+    }
+
+    /// The page of a lane's latest attempt.
+    #[track_caller]
+    pub fn lane_run_page(&self, lane: &Lane) -> String {
+        format!("/news/{REPOSITORY}/lane-run/{}", lane.lane_run())
+    }
+
+    /// A lane of a pushed branch's head.
+    #[track_caller]
+    pub fn lane(&self, pushed: &Pushed, lane: &str) -> Lane {
+        let branch = self.branch(&pushed.branch_id());
+        branch.find_lane(lane).unwrap_or_else(|| panic!("no lane {lane} in {}", branch.view))
+    }
+
+    /// Waits until a lane of a pushed branch has its verdict.
+    #[track_caller]
+    pub fn wait_for_lane(&self, pushed: &Pushed, lane: &str) -> Lane {
+        self.wait_for_attempt(pushed, lane, 1)
+    }
+
+    /// Waits until a lane has its verdict, after at least so many attempts.
+    #[track_caller]
+    pub fn wait_for_attempt(&self, pushed: &Pushed, lane: &str, attempt: usize) -> Lane {
+        let id = pushed.branch_id();
+        eventually(&format!("attempt {attempt} at lane {lane} of branch {id} has a verdict"), || {
+            let found = self.branch(&id).find_lane(lane)?;
+            let is_settled = !matches!(found.state(), "queued" | "running");
+            (is_settled && found.attempts() >= attempt).then_some(found)
         })
     }
 
-    /// Waits until a job of a lane has printed `text`; returns its run.
+    /// What `pikaci` recorded of a lane's latest attempt.
     #[track_caller]
-    pub fn wait_for_log(&self, job: &str, text: &str) -> RunId {
+    pub fn record(&self, lane: &Lane) -> Value {
+        self.client().get(&format!("/news/api/forge/pikaci/run/{}", lane.run_id())).expect(200).json()
+    }
+
+    /// What a job of a run has printed, by the API.
+    #[track_caller]
+    pub fn guest_log(&self, run: &str, job: &str) -> String {
+        let path = format!("/news/api/forge/pikaci/logs/{run}?job={job}&kind=guest");
+        let logs = self.client().get(&path).expect(200).json();
+        logs["guest"].as_str().unwrap_or_else(|| panic!("no guest log in {logs}")).to_owned()
+    }
+
+    /// Asks to merge the branch at the head that the caller saw.
+    #[track_caller]
+    pub fn merge(&self, client: &Client, pushed: &Pushed, expected_head: &str) -> Reply {
+        let path = format!("/news/api/forge/branch/{}/merge", pushed.branch_id());
+        client.post(&path, &json!({ "expected_head": expected_head }))
+    }
+
+    /// Asks for another attempt at a lane: of what did not pass, or of everything.
+    #[track_caller]
+    pub fn rerun(&self, lane: &Lane, only_failed: bool) {
+        let path = format!("/news/api/forge/lane-run/{}/rerun", lane.lane_run());
+        self.client().post(&path, &json!({ "failed": only_failed })).expect_success();
+    }
+
+    /// Asks to stop a lane's latest attempt.
+    #[track_caller]
+    pub fn cancel(&self, lane: &Lane) {
+        let path = format!("/news/api/forge/lane-run/{}/cancel", lane.lane_run());
+        self.client().post(&path, &json!({})).expect_success();
+    }
+
+    /// The runs that `pikaci` recorded, newest first.
+    #[track_caller]
+    pub fn runs(&self) -> Vec<RunId> {
+        pikaci::store::list_runs(&self.state()).expect("the runs can be listed")
+    }
+
+    /// Waits until a job of any run but these has printed `text`; returns its run.
+    #[track_caller]
+    pub fn wait_for_log(&self, job: &str, text: &str, but: &[RunId]) -> RunId {
         let (state, job) = (self.state(), JobId::parse(job).expect("a job's id"));
         eventually(&format!("{job} prints {text:?}"), || {
             let runs = pikaci::store::list_runs(&state).ok()?;
-            runs.into_iter().find(|run| {
+            runs.into_iter().filter(|run| !but.contains(run)).find(|run| {
                 let log = std::fs::read(state.guest_log(run, &job)).unwrap_or_default();
                 String::from_utf8_lossy(&log).contains(text)
             })
         })
     }
 
-    /// Makes a file among a running job's artifacts: how a test tells a job to go on.
+    /// Makes the file `go` among a running job's artifacts: how a test tells a job to go on.
     #[track_caller]
-    pub fn signal_job(&self, run: &RunId, job: &str) {
+    pub fn let_go_on(&self, run: &RunId, job: &str) {
         let job = JobId::parse(job).expect("a job's id");
         git::write(&self.state().artifacts_dir(run, &job), "go", b"");
-    }
-
-    /// Waits until every required lane of this head has ended.
-    #[track_caller]
-    pub fn wait_for_head(&self, pushed: &Pushed, oid: &str) -> Value {
-        let path = format!("/news/api/v1/branches/{}", pushed.branch_id());
-        eventually(&format!("head {oid} has a verdict"), || {
-            let branch = self.client().get(&path).expect(200).json();
-            let head = &branch["head"];
-            let is_settled = !matches!(head["state"].as_str(), Some("pending" | "running" | "queued"));
-            (head["oid"] == oid && is_settled).then_some(branch)
-        })
     }
 
     fn data(&self) -> PathBuf {

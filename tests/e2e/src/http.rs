@@ -47,6 +47,20 @@ impl Reply {
         assert_eq!(self.status, status, "{}", self.body);
         self
     }
+
+    /// Asserts that the forge did as it was asked.
+    #[track_caller]
+    pub fn expect_success(self) -> Reply {
+        assert!((200..300).contains(&self.status), "{}: {}", self.status, self.body);
+        self
+    }
+
+    /// Asserts that the forge will not do as it was asked, and that this is no fault of its own.
+    #[track_caller]
+    pub fn expect_refusal(self) -> Reply {
+        assert!((400..500).contains(&self.status), "{}: {}", self.status, self.body);
+        self
+    }
 }
 
 impl Client {

@@ -10,6 +10,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
+mod branch;
 mod forge;
 mod git;
 mod http;
@@ -19,6 +20,7 @@ mod project;
 mod stream;
 mod wait;
 
+pub use branch::{Branch, Lane};
 pub use forge::{TestForge, TestForgeOptions};
 pub use git::{Pushed, WorkTree};
 pub use http::{Client, Reply};
