@@ -2,13 +2,13 @@
 //!
 //! Invariant: nothing reaches git before the client has shown a valid token, and no pack is ever whole in memory.
 
-mod access;
 mod stream;
 
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use pika_git::{Repository, Service, Signature, WireProtocol, WireRequest, WireStep};
+use pika_git::{Repository, Service, WireProtocol, WireRequest, WireStep};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::decompression::RequestDecompressionLayer;
 
+use crate::auth::{Authenticator, Presented, User};
 use crate::hook;
-pub use access::GitAccess;
 
 /// What a push may carry beside its pack: the list of references that it moves.
 const COMMANDS_BYTES_MAX: u64 = 16 << 20;
@@ -34,6 +34,10 @@ const FETCH_BYTES_MAX: u64 = 64 << 20;
 /// How long a client waits for its turn before it is told to come back.
 const TURN_MAX: Duration = Duration::from_secs(30);
 const DUMB_PROTOCOL: &str = "this forge speaks git's smart HTTP protocol only; use git 1.6.6 or newer, or clone with another client\n";
+
+const CHALLENGE: &str = "Basic realm=\"pika\", charset=\"UTF-8\"";
+const TOKEN_MISSING: &str = "sign in with a token as the password; the user name does not matter\n";
+const TOKEN_WRONG: &str = "this token is not valid, or was revoked; make a new one on the forge's page of tokens and use it as the password\n";
 
 /// How the forge serves git over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,24 +67,33 @@ impl GitHttpConfig {
     }
 }
 
+/// The repositories by their names in URLs.
+pub type Repositories = BTreeMap<String, Repository>;
+
 #[derive(Clone)]
-struct GitHttp<A> {
-    access: A,
+struct GitHttp {
+    authenticator: Authenticator,
+    repositories: Arc<Repositories>,
     config: Arc<GitHttpConfig>,
     turns: Arc<Semaphore>,
 }
 
 /// Builds the routes of git. Layers that limit the time or the size of a request must not wrap them.
-pub fn router<A: GitAccess>(access: A, config: GitHttpConfig) -> Router {
+pub fn router(authenticator: Authenticator, repositories: Repositories, config: GitHttpConfig) -> Router {
     let turns = Arc::new(Semaphore::new(config.exchanges_max));
     Router::new()
-        .route("/news/git/{repository}/info/refs", get(advertise::<A>))
-        .route("/news/git/{repository}/git-upload-pack", post(upload_pack::<A>))
-        .route("/news/git/{repository}/git-receive-pack", post(receive_pack::<A>))
+        .route("/news/git/{repository}/info/refs", get(advertise))
+        .route("/news/git/{repository}/git-upload-pack", post(upload_pack))
+        .route("/news/git/{repository}/git-receive-pack", post(receive_pack))
         .route("/news/git/{repository}/{*file}", any(async || refuse(StatusCode::FORBIDDEN, DUMB_PROTOCOL)))
         // Git clients compress what they ask for when it is long.
         .layer(RequestDecompressionLayer::new())
-        .with_state(GitHttp { access, config: Arc::new(config), turns })
+        .with_state(GitHttp {
+            authenticator,
+            repositories: Arc::new(repositories),
+            config: Arc::new(config),
+            turns,
+        })
 }
 
 #[derive(Deserialize)]
@@ -89,8 +102,8 @@ struct Advertise {
 }
 
 /// `GET /news/git/{repository}.git/info/refs?service=…`
-async fn advertise<A: GitAccess>(
-    State(git): State<GitHttp<A>>,
+async fn advertise(
+    State(git): State<GitHttp>,
     Path(repository): Path<String>,
     Query(query): Query<Advertise>,
     headers: HeaderMap,
@@ -98,8 +111,8 @@ async fn advertise<A: GitAccess>(
     let Some(service) = query.service.as_deref().and_then(Service::parse) else {
         return Err(refuse(StatusCode::FORBIDDEN, DUMB_PROTOCOL));
     };
-    let (repository, actor) = git.admit(&headers, &repository).await?;
-    let request = git.request(service, WireStep::Advertise, &headers, &actor)?;
+    let (repository, user) = git.admit(&headers, &repository, service).await?;
+    let request = git.request(service, WireStep::Advertise, &headers, &user)?;
     // Version 2 announces itself; the older ones are announced in its place (gitprotocol-http).
     let is_version_2 = service == Service::UploadPack && request.protocol.is_version_2();
     let preface = if is_version_2 { Vec::new() } else { preface(service) };
@@ -108,16 +121,16 @@ async fn advertise<A: GitAccess>(
     stream::respond(repository, request, (Body::empty(), 0), preface, &content_type, turn).await
 }
 
-async fn upload_pack<A: GitAccess>(
-    State(git): State<GitHttp<A>>,
+async fn upload_pack(
+    State(git): State<GitHttp>,
     Path(repository): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
     exchange(git, repository, Service::UploadPack, request).await
 }
 
-async fn receive_pack<A: GitAccess>(
-    State(git): State<GitHttp<A>>,
+async fn receive_pack(
+    State(git): State<GitHttp>,
     Path(repository): Path<String>,
     request: Request,
 ) -> Result<Response, Refusal> {
@@ -125,14 +138,14 @@ async fn receive_pack<A: GitAccess>(
 }
 
 /// Answers one request of git's.
-async fn exchange<A: GitAccess>(
-    git: GitHttp<A>,
+async fn exchange(
+    git: GitHttp,
     repository: String,
     service: Service,
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let (repository, actor) = git.admit(&parts.headers, &repository).await?;
+    let (repository, user) = git.admit(&parts.headers, &repository, service).await?;
     let expected = format!("application/x-{service}-request");
     if parts.headers.get(header::CONTENT_TYPE).is_none_or(|given| given.as_bytes() != expected.as_bytes()) {
         let text = format!("the content type must be {expected}\n");
@@ -146,20 +159,49 @@ async fn exchange<A: GitAccess>(
         let text = format!("a request may have {bytes_max} bytes; push less at a time\n");
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
-    let request = git.request(service, WireStep::Exchange, &parts.headers, &actor)?;
+    let request = git.request(service, WireStep::Exchange, &parts.headers, &user)?;
     let turn = git.turn().await?;
     let content_type = format!("application/x-{service}-result");
     stream::respond(repository, request, (body, bytes_max), Vec::new(), &content_type, turn).await
 }
 
-impl<A: GitAccess> GitHttp<A> {
-    /// Finds out who asks, and for which repository.
-    async fn admit(&self, headers: &HeaderMap, name: &str) -> Result<(Repository, String), Refusal> {
-        let actor = access::authenticate(&self.access, headers).await?;
+impl GitHttp {
+    /// Finds out who asks, and opens the repository if they may use this service of it.
+    async fn admit(
+        &self,
+        headers: &HeaderMap,
+        name: &str,
+        service: Service,
+    ) -> Result<(Repository, User), Refusal> {
+        let user = self.identify(headers).await?;
         let name = name.strip_suffix(".git").unwrap_or(name);
-        match self.access.find_repository(name) {
-            Some(repository) => Ok((repository, actor)),
-            None => Err(refuse(StatusCode::NOT_FOUND, "there is no such repository here\n")),
+        let repository = self.repositories.get(name).filter(|_| user.can_read(name));
+        let Some(repository) = repository else {
+            return Err(refuse(StatusCode::NOT_FOUND, "there is no such repository here\n"));
+        };
+        match service {
+            Service::ReceivePack if !user.can_write(name) => {
+                Err(refuse(StatusCode::FORBIDDEN, "you may read this repository, but not push to it\n"))
+            }
+            Service::UploadPack | Service::ReceivePack => Ok((repository.clone(), user)),
+        }
+    }
+
+    async fn identify(&self, headers: &HeaderMap) -> Result<User, Refusal> {
+        // A session is no key to git: a browser sends it wherever a page tells it to.
+        let Some(presented @ Presented::Token(_)) = Presented::read(headers) else {
+            return Err(challenge(TOKEN_MISSING));
+        };
+        match self.authenticator.identify(&presented).await {
+            Ok(Some(user)) => Ok(user),
+            Ok(None) => Err(challenge(TOKEN_WRONG)),
+            Err(error) => {
+                tracing::error!(%error, "a token could not be looked up");
+                Err(refuse(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the forge could not look up the token; try again\n",
+                ))
+            }
         }
     }
 
@@ -168,7 +210,7 @@ impl<A: GitAccess> GitHttp<A> {
         service: Service,
         step: WireStep,
         headers: &HeaderMap,
-        actor: &str,
+        user: &User,
     ) -> Result<WireRequest, Refusal> {
         let protocol = match headers.get("git-protocol") {
             None => Some(WireProtocol::default()),
@@ -183,9 +225,9 @@ impl<A: GitAccess> GitHttp<A> {
             request.pack_bytes_max = Some(self.config.pack_bytes_max);
             request.environment = vec![
                 (hook::SOCKET_VARIABLE.to_owned(), self.config.hook_socket.to_string_lossy().into_owned()),
-                (hook::ACTOR_VARIABLE.to_owned(), Signature::new(actor, "").name().to_owned()),
+                (hook::ACTOR_VARIABLE.to_owned(), user.name.clone()),
                 // Who moved a branch, for its log.
-                ("GIT_COMMITTER_NAME".to_owned(), Signature::new(actor, "").name().to_owned()),
+                ("GIT_COMMITTER_NAME".to_owned(), user.name.clone()),
             ];
         }
         Ok(request)
@@ -222,6 +264,10 @@ struct Refusal {
 
 fn refuse(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal { status, text: text.into(), header: None }
+}
+
+fn challenge(text: &'static str) -> Refusal {
+    Refusal { header: Some((header::WWW_AUTHENTICATE, CHALLENGE)), ..refuse(StatusCode::UNAUTHORIZED, text) }
 }
 
 impl IntoResponse for Refusal {

@@ -1,6 +1,5 @@
 //! The routes of git, served on this machine to the real git and to clients that misbehave.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,29 +12,15 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::*;
-
-const TOKEN: &str = "pika_0123456789";
-
-#[derive(Clone)]
-struct OneRepository(Repository);
-
-impl GitAccess for OneRepository {
-    type Error = Infallible;
-
-    async fn find_actor(&self, token: &str) -> Result<Option<String>, Infallible> {
-        Ok((token == TOKEN).then(|| "ada".to_owned()))
-    }
-
-    fn find_repository(&self, name: &str) -> Option<Repository> {
-        (name == "sample").then(|| self.0.clone())
-    }
-}
+use crate::store::Store;
 
 /// A server with one repository, and a working copy of it.
 struct Server {
     scratch: TempDir,
     bare: Repository,
     address: SocketAddr,
+    authenticator: Authenticator,
+    token: String,
 }
 
 impl Server {
@@ -50,12 +35,16 @@ impl Server {
         change(&mut config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = router(OneRepository(bare.clone()), config);
+        let authenticator = Authenticator::new(Store::open(&scratch.path().join("forge.db")).unwrap());
+        let ada = authenticator.ensure_user("ada", false).await.unwrap();
+        let token = authenticator.create_token(&ada, "git").await.unwrap().reveal().to_owned();
+        let repositories = Repositories::from([("sample".to_owned(), bare.clone())]);
+        let router = router(authenticator.clone(), repositories, config);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let server = Server { scratch, bare, address };
+        let server = Server { scratch, bare, address, authenticator, token };
         std::fs::create_dir(server.work()).unwrap();
         server.git(&["init", "--quiet", "--initial-branch=main", "."]).await;
-        server.git(&["remote", "add", "origin", &server.url(TOKEN)]).await;
+        server.git(&["remote", "add", "origin", &server.url()]).await;
         server
     }
 
@@ -63,7 +52,11 @@ impl Server {
         self.scratch.path().join("work")
     }
 
-    fn url(&self, token: &str) -> String {
+    fn url(&self) -> String {
+        self.url_with(&self.token)
+    }
+
+    fn url_with(&self, token: &str) -> String {
         format!("http://any:{token}@{}/news/git/sample.git", self.address)
     }
 
@@ -143,7 +136,7 @@ async fn a_branch_is_pushed_cloned_rewritten_and_deleted() {
     assert_eq!(server.head("main").await.as_deref(), Some(&*first));
 
     let clone = server.scratch.path().join("clone");
-    server.git(&["clone", "--quiet", &server.url(TOKEN), clone.to_str().unwrap()]).await;
+    server.git(&["clone", "--quiet", &server.url(), clone.to_str().unwrap()]).await;
     assert_eq!(std::fs::read_to_string(clone.join("file")).unwrap(), "one\n");
 
     server.git(&["commit", "--quiet", "--amend", "-m", "rewritten"]).await;
@@ -170,7 +163,7 @@ async fn every_version_of_the_protocol_clones_and_fetches_shallowly() {
         let clone = server.scratch.path().join(format!("clone-{version}"));
         let protocol = format!("protocol.version={version}");
         let clone = clone.to_str().unwrap();
-        server.git(&["-c", &protocol, "clone", "--quiet", "--depth=2", &server.url(TOKEN), clone]).await;
+        server.git(&["-c", &protocol, "clone", "--quiet", "--depth=2", &server.url(), clone]).await;
         assert_eq!(server.git(&["-C", clone, "rev-list", "--count", "HEAD"]).await, "2");
         server.git(&["-C", clone, "-c", &protocol, "fetch", "--quiet", "--unshallow"]).await;
         assert_eq!(server.git(&["-C", clone, "rev-list", "--count", "HEAD"]).await, "5");
@@ -187,7 +180,7 @@ async fn a_long_request_may_be_compressed() {
     server.git(&["push", "--quiet", "--all", "origin"]).await;
     let clone = server.scratch.path().join("clone");
     let traced = client(&server.work())
-        .args(["clone", "--quiet", &server.url(TOKEN), clone.to_str().unwrap()])
+        .args(["clone", "--quiet", &server.url(), clone.to_str().unwrap()])
         .env("GIT_TRACE_CURL", "1")
         .env("GIT_TRACE_CURL_NO_DATA", "1")
         .output()
@@ -219,12 +212,31 @@ async fn without_a_valid_token_there_is_nothing_not_even_whether_a_repository_ex
             assert!(answer.contains("www-authenticate: Basic realm="), "{answer}");
         }
     }
-    let refused = server.try_git(&["ls-remote", &server.url("wrong")]).await;
+    let cookie = format!(
+        "GET /news/git/sample.git/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: pika_session={}\r\n\r\n",
+        server.token
+    );
+    let answer = server.send(cookie.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let refused = server.try_git(&["ls-remote", &server.url_with("wrong")]).await;
     assert!(!refused.status.success());
-    let answer = server.get("/news/git/missing.git/info/refs?service=git-upload-pack", Some(TOKEN)).await;
+    let answer =
+        server.get("/news/git/missing.git/info/refs?service=git-upload-pack", Some(&server.token)).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    let answer = server.get("/news/git/..%2Fsample.git/info/refs?service=git-upload-pack", Some(TOKEN)).await;
+    let answer =
+        server.get("/news/git/..%2Fsample.git/info/refs?service=git-upload-pack", Some(&server.token)).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_user_who_is_disabled_can_push_no_more() {
+    let server = Server::start().await;
+    server.commit("first").await;
+    server.git(&["push", "--quiet", "origin", "HEAD:refs/heads/main"]).await;
+    server.authenticator.disable_user("ada").await.unwrap();
+    server.commit("second").await;
+    let refused = server.try_git(&["push", "--quiet", "origin", "HEAD:refs/heads/main"]).await;
+    assert!(!refused.status.success());
 }
 
 #[tokio::test]
@@ -232,10 +244,10 @@ async fn clients_that_do_not_speak_the_protocol_are_told() {
     let server = Server::start().await;
     for path in ["info/refs", "info/refs?service=git-upload-archive", "HEAD", "objects/info/packs", "config"]
     {
-        let answer = server.get(&format!("/news/git/sample.git/{path}"), Some(TOKEN)).await;
+        let answer = server.get(&format!("/news/git/sample.git/{path}"), Some(&server.token)).await;
         assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("smart HTTP"), "{path}: {answer}");
     }
-    let head = format!("Host: x\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}\r\n");
+    let head = format!("Host: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n", server.token);
     let post =
         |rest: &str| format!("POST /news/git/sample.git/git-receive-pack HTTP/1.1\r\n{head}{rest}\r\n");
     let answer = server.send(post("Content-Length: 0\r\nContent-Type: text/plain\r\n").as_bytes()).await;
@@ -276,8 +288,9 @@ async fn a_push_whose_client_dies_in_the_middle_leaves_nothing() {
 
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let header = format!(
-        "POST /news/git/sample.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\
+        "POST /news/git/sample.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
          Content-Type: application/x-git-receive-pack-request\r\nContent-Length: {}\r\n\r\n",
+        server.token,
         body.len() * 2
     );
     stream.write_all(header.as_bytes()).await.unwrap();
