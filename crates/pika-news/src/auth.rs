@@ -1,0 +1,268 @@
+//! Who may do what: users, sessions, API tokens and one-time sign-in links.
+//!
+//! Invariants: every secret is stored as its hash; a disabled user has no rights from that moment on; whoever is signed
+//! in may read every repository of this forge, and [`User::can_read`] is the one place that says so.
+
+mod authorization;
+mod secret;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use authorization::{Presented, SESSION_COOKIE};
+pub use secret::{Secret, SecretHash, TOKEN_PREFIX};
+
+use crate::store::{Store, StoreError};
+
+/// How long a session lives after it was last used.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a sign-in link can be used.
+pub const SIGN_IN_LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// A session or token whose use was noted this recently is not noted again: reading a page is not a write.
+const USE_NOTED_EVERY: Duration = Duration::from_secs(3600);
+const USER_NAME_BYTES_MAX: usize = 64;
+const TOKEN_TITLE_CHARS_MAX: usize = 100;
+const TOKENS_PER_USER_MAX: u64 = 100;
+
+/// Somebody who may sign in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// Their number.
+    pub id: i64,
+    /// Their name, unique in this forge.
+    pub name: String,
+    /// Whether they may do what concerns the whole forge.
+    pub is_admin: bool,
+}
+
+impl User {
+    /// Whether they may read a repository, its runs and its logs.
+    pub fn can_read(&self, repository: &str) -> bool {
+        // A name is asked for so that a policy per repository has one place to go.
+        !repository.is_empty()
+    }
+
+    /// Whether they may push, merge, close, rerun and cancel in a repository.
+    pub fn can_write(&self, repository: &str) -> bool {
+        self.can_read(repository)
+    }
+}
+
+/// An API token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Token {
+    /// Its number.
+    pub id: i64,
+    /// What its owner called it.
+    pub title: String,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_at_ms: i64,
+    /// When it was last used, give or take an hour.
+    pub used_at_ms: Option<i64>,
+}
+
+/// Why something about identities was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// Not a user's name.
+    #[error(
+        "{name:?} is not a user name; use 1 to {USER_NAME_BYTES_MAX} letters, digits, '-', '_' and '.', starting with a letter or digit"
+    )]
+    UserName {
+        /// The text, cut to a length that is safe to show.
+        name: String,
+    },
+    /// Nobody has this name.
+    #[error("there is no user {name:?}")]
+    UserMissing {
+        /// The name.
+        name: String,
+    },
+    /// They have no rights any more.
+    #[error("user {name:?} is disabled; enable it first")]
+    UserDisabled {
+        /// The name.
+        name: String,
+    },
+    /// Empty, or too long.
+    #[error("a token needs a title of 1 to {TOKEN_TITLE_CHARS_MAX} characters that says what it is for")]
+    TokenTitle,
+    /// Somebody makes tokens and never revokes them.
+    #[error("{TOKENS_PER_USER_MAX} tokens are the limit; revoke one that is not used")]
+    TooManyTokens,
+    /// The operating system has no randomness.
+    #[error("the operating system gave no randomness")]
+    Random(#[source] getrandom::Error),
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<getrandom::Error> for AuthError {
+    fn from(source: getrandom::Error) -> AuthError {
+        AuthError::Random(source)
+    }
+}
+
+/// The clock that lifetimes are held against.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Tells who a request comes from. Clones share the database.
+#[derive(Clone)]
+pub struct Authenticator {
+    store: Store,
+    clock: Clock,
+}
+
+impl Authenticator {
+    /// Uses the system's clock.
+    pub fn new(store: Store) -> Authenticator {
+        Authenticator::with_clock(store, Arc::new(Timestamp::now))
+    }
+
+    /// Uses the clock that is handed in.
+    pub fn with_clock(store: Store, clock: Clock) -> Authenticator {
+        Authenticator { store, clock }
+    }
+
+    /// Finds who a session or token belongs to; `None` when it is unknown, expired or revoked, or its user disabled.
+    pub async fn identify(&self, presented: &Presented) -> Result<Option<User>, AuthError> {
+        match presented {
+            Presented::Token(secret) => self.token(secret.reveal()).await,
+            Presented::Session(secret) => self.session(secret).await,
+        }
+    }
+
+    /// Finds who an API token belongs to.
+    pub async fn token(&self, text: &str) -> Result<Option<User>, AuthError> {
+        let Some(secret) = Secret::presented(text) else { return Ok(None) };
+        if !text.starts_with(TOKEN_PREFIX) {
+            return Ok(None);
+        }
+        let (hash, now) = (secret.hash(), self.now_ms());
+        let Some((user, used_at_ms)) = self.store.find_token_user(hash, now).await? else { return Ok(None) };
+        if used_at_ms.is_none_or(|used| now - used > millis(USE_NOTED_EVERY)) {
+            self.store.note_token_use(hash, now).await?;
+        }
+        Ok(Some(user))
+    }
+
+    async fn session(&self, secret: &Secret) -> Result<Option<User>, AuthError> {
+        let (hash, now) = (secret.hash(), self.now_ms());
+        let Some((user, used_at_ms)) = self.store.find_session_user(hash, now).await? else { return Ok(None) };
+        if now - used_at_ms > millis(USE_NOTED_EVERY) {
+            self.store.extend_session(hash, now, now + millis(SESSION_LIFETIME)).await?;
+        }
+        Ok(Some(user))
+    }
+
+    /// Makes a user, or finds the one of that name. An existing one becomes an administrator if asked for, never less.
+    pub async fn ensure_user(&self, name: &str, is_admin: bool) -> Result<User, AuthError> {
+        if !is_user_name(name) {
+            return Err(AuthError::UserName { name: name.chars().take(80).collect() });
+        }
+        Ok(self.store.ensure_user(name.to_owned(), is_admin, self.now_ms()).await?)
+    }
+
+    /// Whether anybody was ever made a user.
+    pub async fn has_users(&self) -> Result<bool, AuthError> {
+        Ok(self.store.has_users().await?)
+    }
+
+    /// Ends every right of a user at once: sessions, tokens and links are gone, and no new ones are given.
+    pub async fn disable_user(&self, name: &str) -> Result<(), AuthError> {
+        self.set_disabled(name, true).await
+    }
+
+    /// Lets a user sign in again, with new links and tokens.
+    pub async fn enable_user(&self, name: &str) -> Result<(), AuthError> {
+        self.set_disabled(name, false).await
+    }
+
+    async fn set_disabled(&self, name: &str, is_disabled: bool) -> Result<(), AuthError> {
+        match self.store.set_user_disabled(name.to_owned(), is_disabled).await? {
+            true => Ok(()),
+            false => Err(AuthError::UserMissing { name: name.to_owned() }),
+        }
+    }
+
+    /// Makes a one-time sign-in link and returns its path, to be appended to the forge's public URL.
+    pub async fn create_sign_in_link(&self, user: &User) -> Result<String, AuthError> {
+        let (secret, now) = (Secret::random()?, self.now_ms());
+        let added = self.store.add_sign_in_link(user.id, secret.hash(), now, now + millis(SIGN_IN_LINK_LIFETIME));
+        self.added(user, added.await?)?;
+        Ok(format!("/news/sign-in/{}", secret.reveal()))
+    }
+
+    /// Finds whom a link would sign in, without using it up.
+    pub async fn find_sign_in_link(&self, text: &str) -> Result<Option<User>, AuthError> {
+        let Some(secret) = Secret::presented(text) else { return Ok(None) };
+        Ok(self.store.find_sign_in_link_user(secret.hash(), self.now_ms()).await?)
+    }
+
+    /// Uses a link up and opens a session; `None` when the link was used, is too old, or never was one.
+    pub async fn sign_in(&self, text: &str) -> Result<Option<Secret>, AuthError> {
+        let Some(link) = Secret::presented(text) else { return Ok(None) };
+        let (session, now) = (Secret::random()?, self.now_ms());
+        let opened =
+            self.store.exchange_sign_in_link(link.hash(), session.hash(), now, now + millis(SESSION_LIFETIME));
+        Ok(opened.await?.map(|_| session))
+    }
+
+    /// Ends a session.
+    pub async fn sign_out(&self, session: &Secret) -> Result<(), AuthError> {
+        Ok(self.store.remove_session(session.hash()).await?)
+    }
+
+    /// Makes an API token. The secret is in nobody's hands but the caller's.
+    pub async fn create_token(&self, user: &User, title: &str) -> Result<Secret, AuthError> {
+        let title = title.trim();
+        let length = title.chars().count();
+        if length == 0 || length > TOKEN_TITLE_CHARS_MAX || title.chars().any(char::is_control) {
+            return Err(AuthError::TokenTitle);
+        }
+        if self.store.list_tokens(user.id).await?.len() as u64 >= TOKENS_PER_USER_MAX {
+            return Err(AuthError::TooManyTokens);
+        }
+        let secret = Secret::random_token()?;
+        let added = self.store.add_token(user.id, title.to_owned(), secret.hash(), self.now_ms());
+        self.added(user, added.await?)?;
+        Ok(secret)
+    }
+
+    /// Lists a user's tokens, the newest first.
+    pub async fn list_tokens(&self, user: &User) -> Result<Vec<Token>, AuthError> {
+        Ok(self.store.list_tokens(user.id).await?)
+    }
+
+    /// Revokes a user's token; `false` when they have no such token.
+    pub async fn revoke_token(&self, user: &User, token: i64) -> Result<bool, AuthError> {
+        Ok(self.store.remove_token(user.id, token).await?)
+    }
+
+    fn added(&self, user: &User, is_added: bool) -> Result<(), AuthError> {
+        if is_added { Ok(()) } else { Err(AuthError::UserDisabled { name: user.name.clone() }) }
+    }
+
+    fn now_ms(&self) -> i64 {
+        (self.clock)().as_millisecond()
+    }
+}
+
+fn is_user_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= USER_NAME_BYTES_MAX
+        && name.as_bytes()[0].is_ascii_alphanumeric()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! Users, and the hashes of the secrets that stand for them.
+//!
+//! Invariant: a query that finds a user by a secret leaves out the disabled, and what is expired.
+
+use rusqlite::{Row, Transaction, params};
+
+use super::record::{find, list};
+use super::{Store, StoreError};
+use crate::auth::{SecretHash, Token, User};
+
+const USER_COLUMNS: &str = "user.id AS user_id, user.name AS user_name, user.is_admin AS user_is_admin";
+
+impl Store {
+    /// Makes a user, or finds the one of that name; `is_admin` only ever adds.
+    pub async fn ensure_user(&self, name: String, is_admin: bool, now_ms: i64) -> Result<User, StoreError> {
+        self.write(move |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO user (name, is_admin, created_at_ms) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (name) DO UPDATE SET is_admin = is_admin OR excluded.is_admin",
+                )?
+                .execute(params![name, is_admin, now_ms])?;
+            let sql = format!("SELECT {USER_COLUMNS} FROM user WHERE name = ?1");
+            Ok(transaction.prepare_cached(&sql)?.query_row([&name], user)?)
+        })
+        .await
+    }
+
+    /// Whether there is any user.
+    pub async fn has_users(&self) -> Result<bool, StoreError> {
+        self.read(|transaction| Ok(transaction.query_row("SELECT EXISTS (SELECT 1 FROM user)", [], |row| row.get(0))?))
+            .await
+    }
+
+    /// Disables or enables a user; everything that stands for them goes either way. `false` when there is no such user.
+    pub async fn set_user_disabled(&self, name: String, is_disabled: bool) -> Result<bool, StoreError> {
+        self.write(move |transaction| {
+            let changed = transaction
+                .execute("UPDATE user SET is_disabled = ?2 WHERE name = ?1", params![name, is_disabled])?;
+            for table in ["session", "token", "sign_in_link"] {
+                let sql = format!("DELETE FROM {table} WHERE user_id = (SELECT id FROM user WHERE name = ?1)");
+                transaction.execute(&sql, [&name])?;
+            }
+            Ok(changed > 0)
+        })
+        .await
+    }
+
+    /// Finds whom a session stands for, and when its use was last noted.
+    pub async fn find_session_user(&self, hash: SecretHash, now_ms: i64) -> Result<Option<(User, i64)>, StoreError> {
+        self.read(move |transaction| {
+            let sql = format!(
+                "SELECT {USER_COLUMNS}, used_at_ms FROM session JOIN user ON user.id = user_id
+                 WHERE secret_hash = ?1 AND expires_at_ms > ?2 AND NOT is_disabled"
+            );
+            find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| Ok((user(row)?, row.get("used_at_ms")?)))
+        })
+        .await
+    }
+
+    /// Notes the use of a session and moves its end.
+    pub async fn extend_session(
+        &self,
+        hash: SecretHash,
+        now_ms: i64,
+        expires_at_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            transaction.execute(
+                "UPDATE session SET used_at_ms = ?2, expires_at_ms = ?3 WHERE secret_hash = ?1",
+                params![hash.as_bytes(), now_ms, expires_at_ms],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends a session; one that is gone already is fine.
+    pub async fn remove_session(&self, hash: SecretHash) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            transaction.execute("DELETE FROM session WHERE secret_hash = ?1", [hash.as_bytes()])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Finds whom a token stands for, and when its use was last noted.
+    pub async fn find_token_user(
+        &self,
+        hash: SecretHash,
+        now_ms: i64,
+    ) -> Result<Option<(User, Option<i64>)>, StoreError> {
+        self.read(move |transaction| {
+            let sql = format!(
+                "SELECT {USER_COLUMNS}, used_at_ms FROM token JOIN user ON user.id = user_id
+                 WHERE secret_hash = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2) AND NOT is_disabled"
+            );
+            find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| Ok((user(row)?, row.get("used_at_ms")?)))
+        })
+        .await
+    }
+
+    /// Notes the use of a token.
+    pub async fn note_token_use(&self, hash: SecretHash, now_ms: i64) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            let sql = "UPDATE token SET used_at_ms = ?2 WHERE secret_hash = ?1";
+            transaction.execute(sql, params![hash.as_bytes(), now_ms])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds a token; `false` when its user is disabled or gone.
+    pub async fn add_token(
+        &self,
+        user_id: i64,
+        title: String,
+        hash: SecretHash,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        self.write(move |transaction| {
+            let added = transaction.execute(
+                "INSERT INTO token (user_id, title, secret_hash, created_at_ms)
+                 SELECT id, ?2, ?3, ?4 FROM user WHERE id = ?1 AND NOT is_disabled",
+                params![user_id, title, hash.as_bytes(), now_ms],
+            )?;
+            Ok(added > 0)
+        })
+        .await
+    }
+
+    /// Lists a user's tokens, the newest first.
+    pub async fn list_tokens(&self, user_id: i64) -> Result<Vec<Token>, StoreError> {
+        self.read(move |transaction| {
+            let sql = "SELECT id, title, created_at_ms, used_at_ms FROM token WHERE user_id = ?1 ORDER BY id DESC";
+            list(transaction, sql, [user_id], |row| {
+                Ok(Token {
+                    id: row.get("id")?,
+                    title: row.get("title")?,
+                    created_at_ms: row.get("created_at_ms")?,
+                    used_at_ms: row.get("used_at_ms")?,
+                })
+            })
+        })
+        .await
+    }
+
+    /// Removes a user's token; `false` when they have none of that number.
+    pub async fn remove_token(&self, user_id: i64, token: i64) -> Result<bool, StoreError> {
+        self.write(move |transaction| {
+            let sql = "DELETE FROM token WHERE id = ?1 AND user_id = ?2";
+            Ok(transaction.execute(sql, [token, user_id])? > 0)
+        })
+        .await
+    }
+
+    /// Adds a sign-in link; `false` when its user is disabled or gone.
+    pub async fn add_sign_in_link(
+        &self,
+        user_id: i64,
+        hash: SecretHash,
+        now_ms: i64,
+        expires_at_ms: i64,
+    ) -> Result<bool, StoreError> {
+        self.write(move |transaction| {
+            remove_expired(transaction, now_ms)?;
+            let added = transaction.execute(
+                "INSERT INTO sign_in_link (user_id, secret_hash, created_at_ms, expires_at_ms)
+                 SELECT id, ?2, ?3, ?4 FROM user WHERE id = ?1 AND NOT is_disabled",
+                params![user_id, hash.as_bytes(), now_ms, expires_at_ms],
+            )?;
+            Ok(added > 0)
+        })
+        .await
+    }
+
+    /// Finds whom a link would sign in.
+    pub async fn find_sign_in_link_user(&self, hash: SecretHash, now_ms: i64) -> Result<Option<User>, StoreError> {
+        self.read(move |transaction| find_link(transaction, hash, now_ms)).await
+    }
+
+    /// Uses up a link and opens a session for its user, both or neither; `None` when the link is not good any more.
+    pub async fn exchange_sign_in_link(
+        &self,
+        link: SecretHash,
+        session: SecretHash,
+        now_ms: i64,
+        expires_at_ms: i64,
+    ) -> Result<Option<User>, StoreError> {
+        self.write(move |transaction| {
+            let Some(user) = find_link(transaction, link, now_ms)? else { return Ok(None) };
+            remove_expired(transaction, now_ms)?;
+            let sql = "UPDATE sign_in_link SET used_at_ms = ?2 WHERE secret_hash = ?1";
+            transaction.execute(sql, params![link.as_bytes(), now_ms])?;
+            transaction.execute(
+                "INSERT INTO session (user_id, secret_hash, created_at_ms, used_at_ms, expires_at_ms)
+                 VALUES (?1, ?2, ?3, ?3, ?4)",
+                params![user.id, session.as_bytes(), now_ms, expires_at_ms],
+            )?;
+            Ok(Some(user))
+        })
+        .await
+    }
+}
+
+fn find_link(transaction: &Transaction<'_>, hash: SecretHash, now_ms: i64) -> Result<Option<User>, StoreError> {
+    let sql = format!(
+        "SELECT {USER_COLUMNS} FROM sign_in_link JOIN user ON user.id = user_id
+         WHERE secret_hash = ?1 AND expires_at_ms > ?2 AND used_at_ms IS NULL AND NOT is_disabled"
+    );
+    find(transaction, &sql, params![hash.as_bytes(), now_ms], user)
+}
+
+fn remove_expired(transaction: &Transaction<'_>, now_ms: i64) -> Result<(), StoreError> {
+    transaction.execute("DELETE FROM session WHERE expires_at_ms <= ?1", [now_ms])?;
+    transaction.execute("DELETE FROM sign_in_link WHERE expires_at_ms <= ?1", [now_ms])?;
+    Ok(())
+}
+
+fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User { id: row.get("user_id")?, name: row.get("user_name")?, is_admin: row.get("user_is_admin")? })
+}

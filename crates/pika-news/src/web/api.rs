@@ -1,0 +1,41 @@
+//! The JSON routes. Whoever is not signed in gets 401; what is not there is 404; both are `{"error": …}`.
+
+mod actions;
+mod branch;
+mod logs;
+mod prepared_outputs;
+mod raw_log;
+mod run;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::error::{ApiError, WebError};
+use super::viewer::require_auth;
+use super::{Web, live};
+
+/// The routes below `/news/api`, all behind authentication.
+pub(super) fn router(web: Web) -> Router<Web> {
+    Router::new()
+        .route("/news/api/forge/repositories", get(branch::repositories))
+        .route("/news/api/forge/repository/{name}/branches", get(branch::list))
+        .route("/news/api/forge/branch/{id}", get(branch::show))
+        .route("/news/api/forge/branch/{id}/logs", get(branch::logs))
+        .route("/news/api/forge/branch/{id}/merge", post(actions::merge))
+        .route("/news/api/forge/branch/{id}/close", post(actions::close))
+        .route("/news/api/forge/lane-run/{id}", get(branch::lane_run))
+        .route("/news/api/forge/lane-run/{id}/rerun", post(actions::rerun))
+        .route("/news/api/forge/lane-run/{id}/cancel", post(actions::cancel))
+        .route("/news/api/forge/pikaci/run/{run_id}", get(run::show))
+        .route("/news/api/forge/pikaci/logs/{run_id}", get(logs::show))
+        .route("/news/api/forge/pikaci/logs/{run_id}/raw", get(raw_log::show))
+        .route("/news/api/forge/pikaci/logs/{run_id}/stream", get(live::log))
+        .route("/news/api/forge/pikaci/prepared-outputs/{run_id}", get(prepared_outputs::show))
+        .route("/news/api/forge/changes", get(live::changes))
+        .route("/news/api/{*rest}", axum::routing::any(missing))
+        .layer(axum::middleware::from_fn_with_state(web, require_auth))
+}
+
+async fn missing() -> ApiError {
+    ApiError(WebError::NotFound("there is no such route".to_owned()))
+}

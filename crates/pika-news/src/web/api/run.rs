@@ -1,0 +1,19 @@
+//! `GET /news/api/forge/pikaci/run/{run_id}`
+
+use axum::Json;
+use axum::extract::{Path, State};
+use pikaci::RunRecord;
+
+use crate::web::error::ApiError;
+use crate::web::viewer::Viewer;
+use crate::web::{Web, runs};
+
+/// Returns the full record of a run.
+pub(super) async fn show(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(run): Path<String>,
+) -> Result<Json<RunRecord>, ApiError> {
+    let found = runs::find(&web, &viewer.user, &run).await?;
+    Ok(Json(runs::read(move || Ok(pikaci::load_run_record(&found.state, &found.run)?)).await?))
+}

@@ -1,0 +1,268 @@
+//! Server-sent events: a job's log while it is written, and word of what changes.
+//!
+//! Invariants: the id of a log event is the offset of the byte after it, so that a client that comes back gets each
+//! byte once; a watcher costs a few pieces of memory however slow it is; a stream ends when its user loses their
+//! rights, when it is an hour old, and when the forge shuts down. Browsers come back by themselves.
+
+mod decode;
+mod follow;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use pikaci::{JobId, LogSide};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Web;
+use super::error::{ApiError, WebError};
+use super::runs;
+use super::viewer::Viewer;
+use crate::auth::{Authenticator, Presented};
+pub(super) use follow::current_attempt;
+use follow::{Follower, Look};
+
+/// How many streams there may be at once.
+const STREAMS_MAX: usize = 256;
+const STREAM_LIFETIME: Duration = Duration::from_secs(3600);
+/// How long a client may take to accept one piece.
+const SEND_DEADLINE: Duration = Duration::from_secs(60);
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often it is asked whether the user still has rights.
+const RIGHTS_CHECKED_EVERY: Duration = Duration::from_secs(5);
+const PIECES_QUEUED_MAX: usize = 2;
+/// A log that is written to is looked at this often, a quiet one ever more rarely.
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(20);
+const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
+
+/// The places for streams.
+#[derive(Clone)]
+pub(super) struct Streams {
+    places: Arc<Semaphore>,
+}
+
+impl Streams {
+    pub(super) fn new() -> Streams {
+        Streams { places: Arc::new(Semaphore::new(STREAMS_MAX)) }
+    }
+
+    fn take(&self) -> Result<OwnedSemaphorePermit, WebError> {
+        self.places.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{STREAMS_MAX} live views are open, which is the limit; try again in a minute");
+            WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, message)
+        })
+    }
+}
+
+/// What a log stream may be asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct LogQuery {
+    job: Option<String>,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    from: u64,
+    attempt: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct LogPiece {
+    offset: u64,
+    text: String,
+}
+
+/// `GET /news/api/forge/pikaci/logs/{run_id}/stream?job=&kind=guest|host&from=OFFSET&attempt=`
+pub(super) async fn log(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(run): Path<String>,
+    Query(query): Query<LogQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let found = runs::find(&web, &viewer.user, &run).await?;
+    let job = runs::job(&found, query.job.as_deref()).await?;
+    let side = runs::side(query.kind.as_deref())?;
+    // What the browser sends by itself when it comes back.
+    let offset = match headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse().ok())) {
+        None => query.from,
+        Some(Some(offset)) => offset,
+        Some(None) => return Err(WebError::bad_request("Last-Event-ID is a byte offset").into()),
+    };
+    let follower = new_follower(found, job, side).starting_at(offset, query.attempt);
+    let feed = Feed::start(&web, viewer)?;
+    let (receiver, feed) = feed;
+    tokio::spawn(feed.log(follower));
+    Ok(respond(receiver))
+}
+
+fn new_follower(found: runs::Found, job: JobId, side: LogSide) -> Follower {
+    Follower::new(found.state, found.run, job, side)
+}
+
+/// Which changes a page wants to hear of.
+#[derive(Debug, Deserialize)]
+pub(super) struct ChangesQuery {
+    repository: Option<String>,
+    branch: Option<i64>,
+}
+
+/// `GET /news/api/forge/changes?repository=&branch=`
+///
+/// Each `change` event says that something shown may be out of date, not what.
+pub(super) async fn changes(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Query(query): Query<ChangesQuery>,
+) -> Result<Response, ApiError> {
+    let changes = web.forge().subscribe();
+    let (receiver, feed) = Feed::start(&web, viewer)?;
+    tokio::spawn(feed.changes(changes, query));
+    Ok(respond(receiver))
+}
+
+type Pieces = mpsc::Receiver<Result<Event, Infallible>>;
+
+fn respond(pieces: Pieces) -> Response {
+    let keep_alive = KeepAlive::new().interval(HEARTBEAT).text("still here");
+    let mut response = Sse::new(ReceiverStream::new(pieces)).keep_alive(keep_alive).into_response();
+    // Proxies that collect an answer before they pass it on would make a live log a dead one.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The task that feeds one stream.
+struct Feed {
+    pieces: mpsc::Sender<Result<Event, Infallible>>,
+    auth: Authenticator,
+    presented: Presented,
+    shutdown: tokio_util::sync::CancellationToken,
+    started: Instant,
+    rights_checked: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    fn start(web: &Web, viewer: Viewer) -> Result<(Pieces, Feed), WebError> {
+        let place = web.streams().take()?;
+        let (pieces, receiver) = mpsc::channel(PIECES_QUEUED_MAX);
+        let feed = Feed {
+            pieces,
+            auth: web.auth().clone(),
+            presented: viewer.presented,
+            shutdown: web.shutdown().clone(),
+            started: Instant::now(),
+            rights_checked: Instant::now(),
+            _place: place,
+        };
+        Ok((receiver, feed))
+    }
+
+    async fn log(mut self, mut follower: Follower) {
+        let mut pause = LOOK_EVERY_MIN;
+        while self.may_go_on().await {
+            let looked = tokio::task::spawn_blocking(move || {
+                let look = follower.look();
+                (follower, look)
+            });
+            let Ok((returned, look)) = looked.await else { return };
+            follower = returned;
+            let event = match look {
+                Ok(Look::Nothing) => {
+                    self.rest(pause).await;
+                    pause = (pause * 2).min(LOOK_EVERY_MAX);
+                    continue;
+                }
+                Ok(Look::Text { offset, end, text }) => json("log", &LogPiece { offset, text }).id(end.to_string()),
+                Ok(Look::Restarted { attempt }) => {
+                    json("restart", &serde_json::json!({ "attempt": attempt })).id("0")
+                }
+                Ok(Look::End { status }) => {
+                    self.send(json("end", &serde_json::json!({ "status": status }))).await;
+                    return;
+                }
+                Err(error) => {
+                    let message = WebError::from(error).message();
+                    self.send(json("failure", &serde_json::json!({ "error": message }))).await;
+                    return;
+                }
+            };
+            pause = LOOK_EVERY_MIN;
+            if !self.send(event).await {
+                return;
+            }
+        }
+    }
+
+    async fn changes(mut self, mut changes: broadcast::Receiver<crate::forge::view::Change>, query: ChangesQuery) {
+        // So that a page which was rendered before the subscription began looks again if it was reconnected.
+        if !self.send(Event::default().event("ready").data("{}")).await {
+            return;
+        }
+        while self.may_go_on().await {
+            let change = tokio::select! {
+                change = changes.recv() => change,
+                () = tokio::time::sleep(RIGHTS_CHECKED_EVERY) => continue,
+                () = self.pieces.closed() => return,
+                () = self.shutdown.cancelled() => return,
+            };
+            let event = match change {
+                Ok(change) => {
+                    let concerns = query.repository.as_ref().is_none_or(|name| *name == change.repository)
+                        && query.branch.is_none_or(|id| id == change.branch_id.0);
+                    if !concerns {
+                        continue;
+                    }
+                    json("change", &change)
+                }
+                // Some were missed: look again.
+                Err(broadcast::error::RecvError::Lagged(_)) => Event::default().event("change").data("{}"),
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            if !self.send(event).await {
+                return;
+            }
+        }
+    }
+
+    async fn may_go_on(&mut self) -> bool {
+        if self.pieces.is_closed() || self.shutdown.is_cancelled() || self.started.elapsed() > STREAM_LIFETIME {
+            return false;
+        }
+        if self.rights_checked.elapsed() > RIGHTS_CHECKED_EVERY {
+            self.rights_checked = Instant::now();
+            // A hiccup of the database takes nobody's rights; the next check tells.
+            return !matches!(self.auth.identify(&self.presented).await, Ok(None));
+        }
+        true
+    }
+
+    async fn rest(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.pieces.closed() => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    async fn send(&self, event: Event) -> bool {
+        tokio::select! {
+            sent = self.pieces.send_timeout(Ok(event), SEND_DEADLINE) => sent.is_ok(),
+            () = self.shutdown.cancelled() => false,
+        }
+    }
+}
+
+fn json(name: &str, data: &impl Serialize) -> Event {
+    let text = serde_json::to_string(data).unwrap_or_else(|_| "{}".to_owned());
+    Event::default().event(name).data(text)
+}
+
+#[cfg(test)]
+mod tests;

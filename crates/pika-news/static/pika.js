@@ -1,0 +1,172 @@
+// What the pages do beyond what they do without a script: follow a log, refresh what changed, keep ages true.
+// Invariant: text of a log or a page's data only ever becomes text nodes and class names from the fixed list below.
+"use strict";
+
+(() => {
+  const LOG_CHARS_MAX = 4 * 1024 * 1024;
+
+  // ---- ages -------------------------------------------------------------------------------------------------------
+  const steps = [[60, "s"], [3600, "min"], [86400, "h"], [30 * 86400, "d"], [365 * 86400, "mo"], [Infinity, "y"]];
+  const sizes = { s: 1, min: 60, h: 3600, d: 86400, mo: 30 * 86400, y: 365 * 86400 };
+  function age(seconds) {
+    if (seconds < 5) return "just now";
+    const [, unit] = steps.find(([limit]) => seconds < limit);
+    return `${Math.floor(seconds / sizes[unit])} ${unit} ago`;
+  }
+  function refreshAges() {
+    for (const time of document.querySelectorAll("time[data-age]")) {
+      time.textContent = age(Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000));
+    }
+  }
+  setInterval(refreshAges, 15000);
+
+  // ---- parts of the page that follow the forge ----------------------------------------------------------------------
+  let refreshing = null;
+  let again = false;
+  async function refresh() {
+    if (refreshing) { again = true; return; }
+    refreshing = (async () => {
+      try {
+        const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+        if (!answer.ok || answer.redirected) return;
+        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        for (const part of document.querySelectorAll("[data-live]")) {
+          const other = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
+          if (other && other.innerHTML !== part.innerHTML && !part.contains(document.activeElement)) {
+            part.replaceWith(document.importNode(other, true));
+          }
+        }
+        if (fresh.title) document.title = fresh.title;
+        const body = fresh.body.dataset;
+        if ("busy" in document.body.dataset && !("busy" in body)) delete document.body.dataset.busy;
+        if ("busy" in body) document.body.dataset.busy = "";
+        // The log appears with the run; a page that had none shows it by loading anew.
+        if (fresh.querySelector("#log") && !document.querySelector("#log")) location.reload();
+        refreshAges();
+      } catch { /* The forge is away; the next change or tick tries again. */ }
+    })();
+    await refreshing;
+    refreshing = null;
+    if (again) { again = false; later(); }
+  }
+  let timer = null;
+  function later() {
+    clearTimeout(timer);
+    timer = setTimeout(refresh, 200);
+  }
+  if (document.body.dataset.changes) {
+    const changes = new EventSource(document.body.dataset.changes);
+    let known = false;
+    changes.addEventListener("ready", () => { if (known) later(); known = true; });
+    changes.addEventListener("change", later);
+  }
+  // Phases and jobs move without the forge hearing of it.
+  setInterval(() => { if ("busy" in document.body.dataset && !document.hidden) refresh(); }, 2500);
+
+  // ---- the log --------------------------------------------------------------------------------------------------------
+  const log = document.getElementById("log");
+  if (!log || !log.dataset.stream) {
+    if (log) log.scrollTop = log.scrollHeight;
+    return;
+  }
+  const state = document.getElementById("log-state");
+  const follow = document.getElementById("follow");
+  let size = log.textContent.length;
+  let style = { bold: false, faint: false, italic: false, underline: false, colour: null };
+  let held = "";
+
+  function classes() {
+    const names = ["bold", "faint", "italic", "underline"].filter((name) => style[name]).map((name) => `a-${name}`);
+    if (style.colour !== null) names.push(`a-${style.colour}`);
+    return names.join(" ");
+  }
+  function select(codes) {
+    for (let at = 0; at < codes.length; at++) {
+      const code = codes[at];
+      if (code === 0) style = { bold: false, faint: false, italic: false, underline: false, colour: null };
+      else if (code === 1) style.bold = true;
+      else if (code === 2) style.faint = true;
+      else if (code === 3) style.italic = true;
+      else if (code === 4) style.underline = true;
+      else if (code === 22) style.bold = style.faint = false;
+      else if (code === 23) style.italic = false;
+      else if (code === 24) style.underline = false;
+      else if (code >= 30 && code <= 37) style.colour = code - 30;
+      else if (code >= 90 && code <= 97) style.colour = code - 90;
+      else if (code === 39) style.colour = null;
+      else if (code === 38 || code === 48) at += codes[at + 1] === 5 ? 2 : 4;
+    }
+  }
+  function put(parent, text) {
+    if (!text) return;
+    size += text.length;
+    const name = classes();
+    if (!name) { parent.append(text); return; }
+    const span = document.createElement("span");
+    span.className = name;
+    span.textContent = text;
+    parent.append(span);
+  }
+  // Escape sequences: colours are kept, the others dropped; one that is not whole waits for its rest.
+  const sequence = /\x1b(?:\[([0-9;:?<=>]*)[ -\/]*([@-~])|\][^\x07\x1b]{0,4096}(?:\x07|\x1b\\)|[()#%][ -~]|[0-Z\\^-~])/g;
+  function write(text) {
+    text = held + text;
+    held = "";
+    const cut = text.lastIndexOf("\x1b");
+    if (cut >= 0 && text.length - cut < 64 && !new RegExp(sequence.source).test(text.slice(cut))) {
+      held = text.slice(cut);
+      text = text.slice(0, cut);
+    }
+    const piece = document.createElement("span");
+    let from = 0;
+    for (const match of text.matchAll(sequence)) {
+      put(piece, clean(text.slice(from, match.index)));
+      if (match[2] === "m") select((match[1] || "0").split(/[;:]/).map(Number));
+      from = match.index + match[0].length;
+    }
+    put(piece, clean(text.slice(from)));
+    log.append(piece);
+    while (size > LOG_CHARS_MAX && log.childNodes.length > 1) {
+      size -= log.firstChild.textContent.length;
+      log.firstChild.remove();
+    }
+  }
+  function clean(text) {
+    return text.replace(/\r\n?/g, "\n").replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, "");
+  }
+  function toEnd() { log.scrollTop = log.scrollHeight; }
+  function say(text) { if (state) state.textContent = text; }
+
+  let byScript = false;
+  log.addEventListener("scroll", () => {
+    if (byScript) { byScript = false; return; }
+    follow.checked = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+  });
+  follow.addEventListener("change", () => { if (follow.checked) toEnd(); });
+  document.getElementById("follow-label").hidden = false;
+  toEnd();
+
+  const events = new EventSource(log.dataset.stream);
+  events.addEventListener("open", () => say("following live"));
+  events.addEventListener("error", () => {
+    say(events.readyState === EventSource.CLOSED ? "not live; reload to try again" : "connection lost, trying again…");
+  });
+  events.addEventListener("log", (event) => {
+    write(JSON.parse(event.data).text);
+    if (follow.checked) { byScript = true; toEnd(); }
+  });
+  events.addEventListener("restart", (event) => {
+    log.replaceChildren();
+    size = 0;
+    held = "";
+    style = { bold: false, faint: false, italic: false, underline: false, colour: null };
+    say(`attempt ${JSON.parse(event.data).attempt} began`);
+  });
+  events.addEventListener("failure", (event) => { say(JSON.parse(event.data).error); events.close(); });
+  events.addEventListener("end", () => {
+    events.close();
+    log.classList.add("is-over");
+    say("complete");
+    later();
+  });
+})();
