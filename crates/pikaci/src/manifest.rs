@@ -39,6 +39,8 @@ pub const MANIFEST_NAME: &str = "pikaci.toml";
 pub const MANIFEST_BYTES_MAX: usize = 1024 * 1024;
 /// The most jobs of all targets together.
 pub const JOBS_MAX: usize = 500;
+/// The most entries of any list or table of variables.
+const ENTRIES_MAX: usize = 500;
 /// The version of the format that is read.
 const VERSION: i64 = 1;
 
@@ -54,12 +56,7 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         let mut problems = Problems::new(text);
         let manifest = read(text, &mut problems);
-        match (problems.into_error(), manifest) {
-            (None, Some(manifest)) => Ok(manifest),
-            (Some(error), _) => Err(error),
-            // Not reached: what could not be read was noted.
-            (None, None) => Err(ManifestError { problems: Vec::new(), omitted: 0 }),
-        }
+        problems.finish(manifest)
     }
 
     /// Reads a manifest of bytes that may not even be text.
@@ -71,9 +68,14 @@ impl Manifest {
                 let mut problems = Problems::new(&text);
                 problems
                     .push(&(text.len()..text.len()), "the text is not UTF-8 from here on; save it as UTF-8");
-                Err(problems.into_error().unwrap_or(ManifestError { problems: Vec::new(), omitted: 0 }))
+                problems.finish(Manifest::nothing())
             }
         }
+    }
+
+    /// What is left when nothing could be read. The problem that says so keeps it from being seen.
+    fn nothing() -> Manifest {
+        Manifest { targets: Vec::new(), prepared: BTreeMap::new() }
     }
 
     /// The targets, in the order of the text; at least one.
@@ -170,11 +172,11 @@ pub struct PreparedSpec {
 }
 
 /// Reads as much as can be read, and notes what is wrong with it.
-fn read<'t>(text: &'t str, problems: &mut Problems<'t>) -> Option<Manifest> {
+fn read<'t>(text: &'t str, problems: &mut Problems<'t>) -> Manifest {
     if text.len() > MANIFEST_BYTES_MAX {
         let message = format!("the manifest has {} bytes; at most {MANIFEST_BYTES_MAX} are read", text.len());
         problems.push(&(0..0), message);
-        return None;
+        return Manifest::nothing();
     }
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     if !syntax_errors.is_empty() {
@@ -182,14 +184,14 @@ fn read<'t>(text: &'t str, problems: &mut Problems<'t>) -> Option<Manifest> {
         for error in syntax_errors {
             problems.push(&error.span().unwrap_or(0..0), error.message());
         }
-        return None;
+        return Manifest::nothing();
     }
     let mut other_problems = Problems::new(text);
     let raw: raw::RawManifest = table::read_table(table.get_ref(), 0..0, &mut other_problems);
     // A manifest of another version is wrong in its version, and in nothing that this program could judge.
     if !check::is_readable_version(&raw, problems) {
-        return None;
+        return Manifest::nothing();
     }
     *problems = other_problems;
-    Some(check::manifest(raw, problems))
+    check::manifest(raw, problems)
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::leaf::{Glob, Name};
+use super::leaf::Name;
 use super::nearest::{listed, nearest};
 use super::needs;
 use super::paths::PathFilter;
 use super::problem::Problems;
 use super::raw::{RawConcurrency, RawJob, RawManifest, RawPrepared, RawSettings, RawTarget};
-use super::table::{AtLeastOne, Located, Table};
+use super::table::{Located, Table};
 use super::{Concurrency, JOBS_MAX, Manifest, PreparedSpec, Provider, Target, Trigger, VERSION};
 use crate::guest::STAGED_PATH;
 use crate::id::{JobId, TargetId};
@@ -94,22 +94,13 @@ fn target(
     let raw_jobs = raw.jobs.map(|jobs| jobs.value.0).unwrap_or_default();
     Target {
         title: raw.title.map_or_else(|| id.to_string(), |title| title.value.0),
-        paths: raw.paths.and_then(|paths| path_filter(paths, problems)),
+        // That they compile was seen when they were read.
+        paths: raw.paths.and_then(|paths| PathFilter::new(paths.value.0.0).ok()),
         on,
         required: raw.required.is_none_or(|required| required.value),
         concurrency,
         jobs: jobs(&id, raw_jobs, defaults, prepared, problems),
         id,
-    }
-}
-
-fn path_filter(paths: Located<AtLeastOne<Glob>>, problems: &mut Problems<'_>) -> Option<PathFilter> {
-    match PathFilter::new(texts(paths.value.0)) {
-        Ok(filter) => Some(filter),
-        Err(error) => {
-            problems.push(&paths.span, format!("these patterns cannot be used together: {error}"));
-            None
-        }
     }
 }
 
@@ -163,7 +154,7 @@ fn check_prepared_names(
 ) {
     for name in settings.prepared.iter().flat_map(|names| &names.value) {
         let Name(text) = &name.value;
-        if !prepared.contains_key(text) {
+        if !prepared.contains_key(text) && !problems.is_full() {
             let remedy = match nearest(text, prepared.keys().map(String::as_str)) {
                 Some(similar) => format!("did you mean `{similar}`?"),
                 None if prepared.is_empty() => format!("write [prepared.{text}]"),
@@ -216,7 +207,7 @@ fn prepared_outputs(
             provider,
             command: raw.command.map(|command| command.value.0),
             expression: raw.expression.map(|expression| expression.value.0),
-            inputs: raw.inputs.map(|inputs| texts(inputs.value.0)).unwrap_or_default(),
+            inputs: raw.inputs.map(|inputs| inputs.value.0.0).unwrap_or_default(),
             mount,
         };
         outputs.insert(name, spec);
@@ -289,8 +280,8 @@ impl RawSettings {
             network: self.network.is_some_and(|has_network| has_network.value),
             env: self.env.map(|env| env.value.0.into_iter().collect()).unwrap_or_default(),
             needs: self.needs.map(|needs| values(needs.value)).unwrap_or_default(),
-            artifacts: self.artifacts.map(|globs| texts(globs.value)).unwrap_or_default(),
-            junit: self.junit.map(|globs| texts(globs.value)).unwrap_or_default(),
+            artifacts: self.artifacts.map(|globs| globs.value.0).unwrap_or_default(),
+            junit: self.junit.map(|globs| globs.value.0).unwrap_or_default(),
             prepared: self
                 .prepared
                 .map(|names| names.value.into_iter().map(|name| name.value.0).collect())
@@ -305,8 +296,4 @@ impl RawSettings {
 
 fn values<T>(located: Vec<Located<T>>) -> Vec<T> {
     located.into_iter().map(|item| item.value).collect()
-}
-
-fn texts(globs: Vec<Located<Glob>>) -> Vec<String> {
-    globs.into_iter().map(|glob| glob.value.0).collect()
 }

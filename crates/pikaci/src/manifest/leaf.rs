@@ -10,10 +10,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::nearest::{listed, nearest};
+use super::paths::PathFilter;
 use super::problem::Problems;
 use super::quantity;
 use super::table::{Located, Read, kind, shown};
-use super::{Provider, Trigger};
+use super::{ENTRIES_MAX, Provider, Trigger};
 use crate::guest::{ARTIFACTS_PATH, STAGED_PATH};
 use crate::id::JobId;
 use crate::job::{InstanceType, JobCommand};
@@ -49,7 +50,11 @@ described! {
     Timeout: { "type": "string", "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2 }
     Memory: { "type": "string", "pattern": "^[0-9]+(KiB|MiB|GiB|TiB)$" }
     Count: { "type": "integer", "minimum": 1, "maximum": COUNT_MAX }
-    Glob: { "type": "string", "minLength": 1, "maxLength": WORD_BYTES_MAX }
+    Globs: {
+        "type": "array",
+        "items": { "type": "string", "minLength": 1, "maxLength": WORD_BYTES_MAX },
+        "maxItems": ENTRIES_MAX
+    }
     Word: { "type": "string", "minLength": 1, "maxLength": WORD_BYTES_MAX }
     Image: { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._/:-]*$" }
     Mount: { "type": "string", "pattern": "^/staged/." }
@@ -155,9 +160,33 @@ impl Read for Count {
     }
 }
 
-/// A pattern of relative paths. `*` stays within a folder, `**` does not.
-#[derive(Clone, Debug)]
-pub(super) struct Glob(pub(super) String);
+/// Patterns of relative paths, which can be used together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Globs(pub(super) Vec<String>);
+
+impl Read for Globs {
+    fn read(
+        key: &str,
+        value: &DeValue<'_>,
+        span: &Range<usize>,
+        problems: &mut Problems<'_>,
+    ) -> Option<Globs> {
+        let globs: Vec<Located<Glob>> = Vec::read(key, value, span, problems)?;
+        let patterns: Vec<String> = globs.into_iter().map(|glob| glob.value.0).collect();
+        // Compiled here, where they are written, and not once for every job that inherits them.
+        if let Err(error) = PathFilter::new(&patterns) {
+            problems.push(
+                span,
+                format!("these patterns are too much together ({error}); write fewer or shorter ones"),
+            );
+            return None;
+        }
+        Some(Globs(patterns))
+    }
+}
+
+/// One of them.
+struct Glob(String);
 
 impl Read for Glob {
     fn read(
@@ -335,6 +364,11 @@ impl Read for Environment {
             );
             return None;
         };
+        if table.len() > ENTRIES_MAX {
+            problems
+                .push(span, format!("`{key}` has {} entries; at most {ENTRIES_MAX} are read", table.len()));
+            return None;
+        }
         let mut variables = Vec::with_capacity(table.len());
         for (name, value) in table {
             let text = name.get_ref().as_ref();

@@ -21,6 +21,9 @@ pub(super) fn check(target: &str, nodes: &[Node<'_>], problems: &mut Problems<'_
     let by_id: BTreeMap<&JobId, usize> = nodes.iter().enumerate().map(|(at, node)| (node.id, at)).collect();
     for node in nodes {
         for (position, need) in node.needs.iter().enumerate() {
+            if problems.is_full() {
+                return;
+            }
             if !by_id.contains_key(&need.value) {
                 let remedy = match nearest(need.value.as_str(), by_id.keys().map(|id| id.as_str())) {
                     Some(similar) => format!("did you mean `{similar}`?"),

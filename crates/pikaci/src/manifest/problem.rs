@@ -97,11 +97,17 @@ impl<'t> Problems<'t> {
         if self.found.contains(&problem) {
             return;
         }
-        if self.found.len() < PROBLEMS_MAX {
+        if !self.is_full() {
             self.found.push(problem);
         } else {
             self.omitted += 1;
         }
+    }
+
+    /// Whether further problems are only counted: working out a remedy for one is in vain then, and a hostile text has
+    /// very many.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= PROBLEMS_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -114,14 +120,14 @@ impl<'t> Problems<'t> {
         before.iter().filter(|byte| **byte == b'\n').count() + 1
     }
 
-    /// The error that these problems make; `None` without problems.
-    pub(super) fn into_error(mut self) -> Option<ManifestError> {
+    /// What was read, or the error that the problems make.
+    pub(super) fn finish<T>(mut self, read: T) -> Result<T, ManifestError> {
         if self.found.is_empty() {
-            return None;
+            return Ok(read);
         }
         self.found.sort_by_key(|(span, _)| span.start);
         let problems = self.found.iter().map(|(span, message)| self.placed(span, message)).collect();
-        Some(ManifestError { problems, omitted: self.omitted })
+        Err(ManifestError { problems, omitted: self.omitted })
     }
 
     fn placed(&self, span: &Range<usize>, message: &str) -> Problem {

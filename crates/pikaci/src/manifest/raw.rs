@@ -7,11 +7,16 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::leaf::{Command, Count, Environment, Glob, Image, Memory, Mount, Name, Timeout, Word};
+use super::leaf::{Command, Count, Environment, Globs, Image, Memory, Mount, Name, Timeout, Word};
 use super::table::{AtLeastOne, Located, ReadTable, Table, TableReader};
 use super::{Provider, Trigger};
 use crate::id::JobId;
 use crate::job::InstanceType;
+
+/// The value of a key, if there is one.
+type Entry<T> = Option<Located<T>>;
+/// The values of a list.
+type List<T> = Vec<Located<T>>;
 
 /// What pikaci runs for a repository: `pikaci.toml` at its root.
 #[derive(Debug, JsonSchema)]
@@ -19,9 +24,9 @@ use crate::job::InstanceType;
 pub(super) struct RawManifest {
     /// The version of this format: 1.
     #[schemars(required, range(min = 1, max = 1))]
-    pub(super) version: Option<Located<i64>>,
+    pub(super) version: Entry<i64>,
     /// Keys of jobs, for every job that does not set them itself. Variables of `env` are added to those of the job.
-    pub(super) defaults: Option<Located<Table<RawSettings>>>,
+    pub(super) defaults: Entry<Table<RawSettings>>,
     /// Groups of jobs that are run and judged together, by name.
     #[schemars(with = "BTreeMap<String, RawTarget>", required)]
     pub(super) targets: Vec<(Located<String>, RawTarget)>,
@@ -35,18 +40,18 @@ pub(super) struct RawManifest {
 #[schemars(rename = "Target", deny_unknown_fields)]
 pub(super) struct RawTarget {
     /// What a person reads. Default: the target's name.
-    pub(super) title: Option<Located<Word>>,
+    pub(super) title: Entry<Word>,
     /// Patterns of changed paths that the target is for. Without this key it is for every change.
-    pub(super) paths: Option<Located<AtLeastOne<Glob>>>,
+    pub(super) paths: Entry<AtLeastOne<Globs>>,
     /// What starts the target: a pushed branch, or the night. Default: `["branch"]`. `[]` leaves it to people.
-    pub(super) on: Option<Located<Vec<Located<Trigger>>>>,
+    pub(super) on: Entry<List<Trigger>>,
     /// Whether a branch needs this target to pass before it is merged. Default: `true`.
-    pub(super) required: Option<Located<bool>>,
+    pub(super) required: Entry<bool>,
     /// Limits how many targets of one group run at the same time.
-    pub(super) concurrency: Option<Located<Table<RawConcurrency>>>,
+    pub(super) concurrency: Entry<Table<RawConcurrency>>,
     /// The jobs, in the order in which they are shown.
     #[schemars(required)]
-    pub(super) jobs: Option<Located<AtLeastOne<Table<RawJob>>>>,
+    pub(super) jobs: Entry<AtLeastOne<List<Table<RawJob>>>>,
     #[schemars(skip)]
     pub(super) has_jobs: bool,
 }
@@ -57,9 +62,9 @@ pub(super) struct RawTarget {
 pub(super) struct RawConcurrency {
     /// The group's name. Targets of one group count together.
     #[schemars(required)]
-    pub(super) group: Option<Located<Name>>,
+    pub(super) group: Entry<Name>,
     /// How many of the group run at the same time. Default: 1.
-    pub(super) size: Option<Located<Count>>,
+    pub(super) size: Entry<Count>,
 }
 
 /// One command in one fresh machine.
@@ -68,7 +73,7 @@ pub(super) struct RawConcurrency {
 pub(super) struct RawJob {
     /// The job's name, unique within its target.
     #[schemars(required)]
-    pub(super) id: Option<Located<JobId>>,
+    pub(super) id: Entry<JobId>,
     /// The other keys, which may come from `defaults` as well.
     #[schemars(flatten)]
     pub(super) settings: RawSettings,
@@ -79,35 +84,35 @@ pub(super) struct RawJob {
 #[schemars(rename = "Defaults", deny_unknown_fields)]
 pub(super) struct RawSettings {
     /// What a person reads. Default: the first line of the command.
-    pub(super) title: Option<Located<Word>>,
+    pub(super) title: Entry<Word>,
     /// What to run: text for `/bin/sh`, which stops at the first failing line, or a list of program and arguments.
-    pub(super) command: Option<Located<Command>>,
+    pub(super) command: Entry<Command>,
     #[schemars(skip)]
     pub(super) has_command: bool,
     /// How long the command may take, such as "30m", "90s" or "1h30m", at most 24h. Default: "60m".
-    pub(super) timeout: Option<Located<Timeout>>,
+    pub(super) timeout: Entry<Timeout>,
     /// Whether the command runs as root inside the guest. Default: `false`.
-    pub(super) run_as_root: Option<Located<bool>>,
+    pub(super) run_as_root: Entry<bool>,
     /// Whether the guest has a network. Default: `false`.
-    pub(super) network: Option<Located<bool>>,
+    pub(super) network: Entry<bool>,
     /// Variables of the command's environment. No secrets: they are stored with the run.
-    pub(super) env: Option<Located<Environment>>,
+    pub(super) env: Entry<Environment>,
     /// Jobs of the same target that must pass first.
-    pub(super) needs: Option<Located<Vec<Located<JobId>>>>,
+    pub(super) needs: Entry<List<JobId>>,
     /// Patterns of what is kept, below `/artifacts`.
-    pub(super) artifacts: Option<Located<Vec<Located<Glob>>>>,
+    pub(super) artifacts: Entry<Globs>,
     /// Patterns of JUnit reports below `/artifacts`. They are kept, and their failures are shown.
-    pub(super) junit: Option<Located<Vec<Located<Glob>>>>,
+    pub(super) junit: Entry<Globs>,
     /// Names of the prepared outputs that are mounted.
-    pub(super) prepared: Option<Located<Vec<Located<Name>>>>,
+    pub(super) prepared: Entry<List<Name>>,
     /// The image's alias or fingerprint. Default: "pikaci/dev".
-    pub(super) image: Option<Located<Image>>,
+    pub(super) image: Entry<Image>,
     /// What kind of instance the job runs in. Default: "virtual-machine".
-    pub(super) instance: Option<Located<InstanceType>>,
+    pub(super) instance: Entry<InstanceType>,
     /// Processors of the instance. Default: 2.
-    pub(super) cpus: Option<Located<Count>>,
+    pub(super) cpus: Entry<Count>,
     /// Memory of the instance, such as "512MiB" or "4GiB". Default: "4GiB".
-    pub(super) memory: Option<Located<Memory>>,
+    pub(super) memory: Entry<Memory>,
 }
 
 /// Something that is built once and mounted read-only into jobs.
@@ -116,20 +121,20 @@ pub(super) struct RawSettings {
 pub(super) struct RawPrepared {
     /// What builds it.
     #[schemars(required)]
-    pub(super) provider: Option<Located<Provider>>,
+    pub(super) provider: Entry<Provider>,
     /// What the provider `command` runs.
-    pub(super) command: Option<Located<Command>>,
+    pub(super) command: Entry<Command>,
     #[schemars(skip)]
     pub(super) has_command: bool,
     /// What the provider `nix` builds, such as ".#ci-linux-rust".
-    pub(super) expression: Option<Located<Word>>,
+    pub(super) expression: Entry<Word>,
     #[schemars(skip)]
     pub(super) has_expression: bool,
     /// Patterns of the files that it depends on, below the repository's root.
     #[schemars(required)]
-    pub(super) inputs: Option<Located<AtLeastOne<Glob>>>,
+    pub(super) inputs: Entry<AtLeastOne<Globs>>,
     /// Where guests see it. Default: "/staged/" and its name.
-    pub(super) mount: Option<Located<Mount>>,
+    pub(super) mount: Entry<Mount>,
 }
 
 impl ReadTable for RawManifest {

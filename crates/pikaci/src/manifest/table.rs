@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::ENTRIES_MAX;
 use super::nearest::{listed, nearest};
 use super::problem::Problems;
 
@@ -113,6 +114,10 @@ pub(super) fn read_table<T: ReadTable>(
     let read = T::read_table(&mut reader);
     let known = reader.known;
     for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
+        if problems.is_full() {
+            problems.push(&key.span(), String::new());
+            continue;
+        }
         let name = key.get_ref().as_ref();
         let remedy = match (T::remedy(name), nearest(name, known.iter().copied())) {
             (Some(remedy), _) => remedy.to_owned(),
@@ -293,6 +298,11 @@ impl<T: Read> Read for Vec<Located<T>> {
             problems.push(span, message);
             return None;
         };
+        if items.len() > ENTRIES_MAX {
+            let message = format!("`{key}` has {} entries; at most {ENTRIES_MAX} are read", items.len());
+            problems.push(span, message);
+            return None;
+        }
         let mut read = Vec::with_capacity(items.len());
         for item in items {
             let span = item.span();
@@ -306,9 +316,9 @@ impl<T: Read> Read for Vec<Located<T>> {
 
 /// A list that must not be empty.
 #[derive(Clone, Debug)]
-pub(super) struct AtLeastOne<T>(pub(super) Vec<Located<T>>);
+pub(super) struct AtLeastOne<L>(pub(super) L);
 
-impl<T: Read> Read for AtLeastOne<T> {
+impl<L: Read> Read for AtLeastOne<L> {
     fn read(
         key: &str,
         value: &DeValue<'_>,
@@ -320,19 +330,20 @@ impl<T: Read> Read for AtLeastOne<T> {
                 .push(span, format!("the list `{key}` is empty; write what is meant, or leave the key away"));
             return None;
         }
-        Vec::read(key, value, span, problems).map(AtLeastOne)
+        L::read(key, value, span, problems).map(AtLeastOne)
     }
 }
 
-impl<T: JsonSchema> JsonSchema for AtLeastOne<T> {
+impl<L: JsonSchema> JsonSchema for AtLeastOne<L> {
     fn inline_schema() -> bool {
         true
     }
     fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
+        L::schema_name()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let items = generator.subschema_for::<T>();
-        json_schema!({ "type": "array", "items": items, "minItems": 1 })
+        let mut schema = L::json_schema(generator);
+        schema.insert("minItems".to_owned(), 1.into());
+        schema
     }
 }

@@ -449,8 +449,10 @@ fn sizes_have_limits() {
         |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
     "#);
     let job = |at: usize| format!("{{ id = \"j{at}\" }},");
-    let jobs: String = (0..=JOBS_MAX).map(job).collect();
-    let text = format!("version = 1\ndefaults.command = \"true\"\ntargets.t.jobs = [{jobs}]\n");
+    let jobs: String = (0..JOBS_MAX).map(job).collect();
+    let text = format!(
+        "version = 1\ndefaults.command = \"true\"\ntargets.t.jobs = [{jobs}]\ntargets.u.jobs = [{{ id = \"a\" }}]\n"
+    );
     assert_snapshot!(refusal(&text), @r#"
     pikaci.toml:1:1: the manifest has 501 jobs; at most 500 are allowed
       1 | version = 1
@@ -481,6 +483,19 @@ fn the_number_of_problems_and_what_is_shown_of_them_is_bounded() {
     let error = Manifest::parse(&keys).unwrap_err();
     assert_eq!((error.problems.len(), error.omitted), (50, 951));
     assert!(!error.to_string().contains('\u{1b}'));
+}
+
+#[test]
+fn the_largest_texts_are_refused_without_much_work() {
+    let needs = |count: usize| format!("needs = [{}]", "\"b\",".repeat(count));
+    assert_snapshot!(job_refusal(&needs(200_000)).lines().next().unwrap(), @r#"pikaci.toml:6:9: `needs` has 200000 entries; at most 500 are read"#);
+    // As many as there may be, of which each would be compared with each.
+    let job = |at: usize| format!("{{ id = \"j{at}\", {} }},", needs(480));
+    let jobs: String = (0..JOBS_MAX).map(job).collect();
+    let text = format!("version = 1\ndefaults.command = \"true\"\ntargets.t.jobs = [{jobs}]\n");
+    assert_snapshot!(refusal(&text).lines().next().unwrap(), @r#"pikaci.toml:3:41: the target `t` has no job `b`; its jobs are `j0`, `j1`, `j10`, `j100`, `j101`, `j102`, `j103`, `j104`, `j105`, `j106`, `j107`, `j108`, `j109`, `j11`, `j110`, `j111`, `j112`, `j113`, `j114`, `j115` and 480 more"#);
+    let keys: String = (0..100_000).map(|at| format!("k{at}=1\n")).collect();
+    assert_eq!(Manifest::parse(&keys).unwrap_err().problems.len(), 50);
 }
 
 #[test]
