@@ -1,4 +1,6 @@
 //! The runner's few options, parsed by hand: a clap would weigh more than all the rest of this static file.
+//!
+//! Invariant: a word that is not understood is refused, never skipped.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,17 +1,22 @@
 //! Prints the log while it grows.
+//!
+//! Invariant: every byte from the offset on is printed once, in order, whatever bytes they are.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::contract::{LOG_NAME, RESULT_NAME};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a reader may take nothing before it is given up.
+const READER_PATIENCE: Duration = Duration::from_secs(30);
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Prints the log from a byte offset, until the result is there and all of the log was printed.
@@ -29,7 +34,7 @@ pub(crate) fn follow(artifacts: &Path, mut offset: u64) -> io::Result<()> {
             };
         }
         if let Some(file) = &file {
-            offset = print_from(file, offset)?;
+            offset = print_from(file, offset, &AtomicU64::new(0))?;
         }
         if is_over {
             return Ok(());
@@ -41,19 +46,20 @@ pub(crate) fn follow(artifacts: &Path, mut offset: u64) -> io::Result<()> {
 /// Prints a command's log beside the command.
 pub(crate) struct Tee {
     is_over: Arc<AtomicBool>,
+    printed_bytes: Arc<AtomicU64>,
     printing: JoinHandle<()>,
 }
 
 impl Tee {
     pub(crate) fn start(log: File) -> Tee {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&is_over);
+        let (is_over, printed_bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (told, count) = (Arc::clone(&is_over), Arc::clone(&printed_bytes));
         let printing = thread::spawn(move || {
             let mut offset = 0;
             loop {
                 let is_last = told.load(Ordering::Acquire);
                 // Whoever read our output is gone: the log on disk goes on without.
-                let Ok(next) = print_from(&log, offset) else { return };
+                let Ok(next) = print_from(&log, offset, &count) else { return };
                 offset = next;
                 if is_last {
                     return;
@@ -61,29 +67,35 @@ impl Tee {
                 thread::park_timeout(LOOK_EVERY);
             }
         });
-        Tee { is_over, printing }
+        Tee { is_over, printed_bytes, printing }
     }
 
-    /// Prints what is left. The log must not grow any more.
+    /// Prints what is left, unless whoever reads it has stopped reading. The log must not grow any more.
     pub(crate) fn finish(self) {
         self.is_over.store(true, Ordering::Release);
         self.printing.thread().unpark();
-        let _ = self.printing.join();
+        let (mut last_count, mut last_progress) = (0, Instant::now());
+        while !self.printing.is_finished() && last_progress.elapsed() < READER_PATIENCE {
+            let count = self.printed_bytes.load(Ordering::Relaxed);
+            if count != last_count {
+                (last_count, last_progress) = (count, Instant::now());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
-fn print_from(file: &File, mut offset: u64) -> io::Result<u64> {
-    let mut stdout = io::stdout().lock();
+fn print_from(file: &File, mut offset: u64, printed_bytes: &AtomicU64) -> io::Result<u64> {
+    // Not through the line buffer of `Stdout`: these are bytes, and many.
+    let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         match file.read_at(&mut buffer, offset)? {
-            0 => {
-                stdout.flush()?;
-                return Ok(offset);
-            }
+            0 => return Ok(offset),
             count => {
                 stdout.write_all(&buffer[..count])?;
                 offset += count as u64;
+                printed_bytes.fetch_add(count as u64, Ordering::Relaxed);
             }
         }
     }

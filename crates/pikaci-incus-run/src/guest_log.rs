@@ -1,9 +1,11 @@
 //! `guest.log`: the command writes into it directly, so that its output is as fast as a redirect, and nobody who holds
 //! the command's output open can delay its end.
+//!
+//! Invariant: bytes are only appended, and at the end the file of this name is the one that the command wrote into.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 /// The open log of one command.
@@ -15,11 +17,7 @@ pub(crate) struct GuestLog {
 impl GuestLog {
     /// Makes an empty log. What is in its place, be it a link, is removed and never written through.
     pub(crate) fn create(path: &Path) -> io::Result<GuestLog> {
-        match fs::remove_file(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        clear(path)?;
         let file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o644).open(path)?;
         Ok(GuestLog { path: path.to_owned(), file })
     }
@@ -34,9 +32,15 @@ impl GuestLog {
         self.file.try_clone()
     }
 
-    /// Makes the log safe, and puts it back under its name if the command took it away. Says so when it had to.
+    /// Gives the log to the command's user, who may open it once more as `/dev/stdout`.
+    pub(crate) fn give_to(&self, user: u32, group: u32) -> io::Result<()> {
+        fchown(&self.file, Some(user), Some(group))
+    }
+
+    /// Puts the log back under its name if the command took it away, and says so when it had to.
+    ///
+    /// Nothing is flushed to the disk: that takes longer than writing it, and a guest that loses its power has no result.
     pub(crate) fn finish(&self) -> io::Result<Option<String>> {
-        self.file.sync_data()?;
         let ours = self.file.metadata()?;
         let is_there = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino()));
@@ -47,12 +51,19 @@ impl GuestLog {
         let _ = fs::remove_file(&temporary);
         let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
         copy_all(&self.file, &mut copy)?;
-        copy.sync_data()?;
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_dir()) {
-            fs::remove_dir_all(&self.path)?;
-        }
+        clear(&self.path)?;
         fs::rename(&temporary, &self.path)?;
         Ok(Some("the command removed or replaced guest.log; it was restored".to_owned()))
+    }
+}
+
+/// Takes away whatever has this name: a file, a link, a folder.
+pub(crate) fn clear(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Sentinel {
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// A variable of the contract is not set.
-    #[error("{variable} is not set")]
+    #[error("{variable} is not set; whoever starts the runner has to set it")]
     Missing {
         /// The variable.
         variable: &'static str,
@@ -101,7 +101,7 @@ pub enum JobError {
         user: &'static str,
     },
     /// The system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
@@ -155,11 +155,24 @@ impl Sentinel {
     }
 }
 
+impl JobError {
+    /// The error and its causes, in one line.
+    pub(crate) fn message(&self) -> String {
+        let mut message = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            message.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        message
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JobError {
+        move |source| JobError::Io { action, path: path.to_owned(), source }
+    }
+}
+
 /// Makes a folder that must be writable, with its parents.
 pub(crate) fn make_folder(path: &Path) -> Result<(), JobError> {
-    fs::create_dir_all(path).map_err(|source| JobError::Io {
-        action: "create",
-        path: path.to_owned(),
-        source,
-    })
+    fs::create_dir_all(path).map_err(JobError::io("create", path))
 }

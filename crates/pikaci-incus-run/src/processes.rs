@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, wait};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, wait};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long killed processes may take to be gone. One that waits for a dead disk cannot be killed at all.
@@ -19,16 +20,38 @@ pub(crate) fn adopt_orphans() {
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
 }
 
-/// Asks the command's group and all other descendants to end, waits up to `grace`, then kills what is left.
-pub(crate) fn end_all(group: Pid, grace: Duration) {
-    signal_all(group, Signal::TERM);
-    if !wait_until_gone(group, grace) {
-        signal_all(group, Signal::KILL);
-        let start = Instant::now();
-        // A process that forks while it is killed may leave a child: look again until none is left.
-        while !wait_until_gone(group, LOOK_EVERY) && start.elapsed() < KILLED_PATIENCE {
-            signal_all(group, Signal::KILL);
+/// Waits for the command itself, and takes in every orphan that ends before it, so that none stays a zombie.
+///
+/// Must run in a process that has no children of other purposes.
+pub(crate) fn wait_for_command(command: Pid) -> io::Result<WaitStatus> {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == command => return Ok(status),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Asks the command's group and all other descendants to end, waits up to `grace` or until `is_urgent`, then kills what
+/// is left.
+pub(crate) fn end_all(group: Pid, grace: Duration, is_urgent: &dyn Fn() -> bool) {
+    if !has_children() {
+        return;
+    }
+    signal_all(group, Signal::TERM);
+    let start = Instant::now();
+    while start.elapsed() < grace && !is_urgent() {
+        if !has_children() {
+            return;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let start = Instant::now();
+    // A process that forks while it is killed may leave a child: look again until none is left.
+    while has_children() && start.elapsed() < KILLED_PATIENCE {
+        signal_all(group, Signal::KILL);
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 
@@ -39,24 +62,15 @@ fn signal_all(group: Pid, signal: Signal) {
     }
 }
 
-fn wait_until_gone(group: Pid, limit: Duration) -> bool {
-    let start = Instant::now();
+/// Takes in what has ended. As the reaper of all orphans, a runner without children has no descendants either.
+fn has_children() -> bool {
     loop {
-        reap();
-        let is_group_gone = rustix::process::test_kill_process_group(group).is_err();
-        if is_group_gone && descendants().is_empty() {
-            return true;
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
         }
-        if start.elapsed() >= limit {
-            return false;
-        }
-        std::thread::sleep(LOOK_EVERY);
     }
-}
-
-/// Takes in orphans that have ended. The command itself was waited for before.
-fn reap() {
-    while let Ok(Some(_)) | Err(Errno::INTR) = wait(WaitOptions::NOHANG) {}
 }
 
 /// Every process below the runner that is not a zombie.

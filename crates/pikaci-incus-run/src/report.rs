@@ -1,13 +1,17 @@
 //! `result.json`: the only verdict of a guest.
+//!
+//! Invariant: whoever reads it sees a whole report of the runner's, or none.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::contract::RESULT_NAME;
+use crate::guest_log::clear;
 use crate::{EXIT_CANCELLED, EXIT_REFUSED, EXIT_TIMED_OUT};
 
 /// How a command ended.
@@ -70,12 +74,11 @@ impl GuestReport {
     /// is gone afterwards.
     pub(crate) fn write(&self, artifacts: &Path) -> io::Result<()> {
         let (temporary, path) = (artifacts.join(".result.json.new"), artifacts.join(RESULT_NAME));
-        for planted in [&temporary, &path] {
-            match fs::symlink_metadata(planted) {
-                Ok(found) if found.is_dir() => fs::remove_dir_all(planted)?,
-                Ok(_) => fs::remove_file(planted)?,
-                Err(_) => {}
-            }
+        // The command may have made its artifacts read-only.
+        let _ = fs::set_permissions(artifacts, Permissions::from_mode(0o755));
+        clear(&temporary)?;
+        if path.is_dir() {
+            clear(&path)?;
         }
         let mut content = serde_json::to_vec(self)?;
         content.push(b'\n');

@@ -1,23 +1,26 @@
 //! Runs the command: prepare, start, wait for the first of its end, its deadline and an order to stop, end everything,
 //! report.
+//!
+//! Invariant: the verdict is decided by the first of these three alone; what follows can add to its message only.
 
 use std::ffi::OsString;
-use std::io::{self, Read as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitStatus};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::contract::{LOG_NAME, PATH_DEFAULT};
+use crate::contract::{LOG_NAME, PATH_DEFAULT, RESULT_NAME};
 use crate::follow::Tee;
-use crate::guest_log::GuestLog;
+use crate::guest_log::{GuestLog, clear};
 use crate::job::{GuestJob, GuestPaths, JobError, Sentinel, make_folder};
 use crate::processes;
 use crate::report::{GuestReport, GuestStatus};
@@ -56,8 +59,13 @@ impl Default for RunOptions {
 }
 
 enum Wakeup {
-    Ended(io::Result<ExitStatus>),
-    Stop(&'static str),
+    Ended(io::Result<WaitStatus>),
+    Stop(Stop),
+}
+
+enum Stop {
+    Signal,
+    Lifeline,
 }
 
 /// Runs the command that the environment names, and leaves `guest.log` and `result.json` in the artifacts.
@@ -68,13 +76,18 @@ pub fn run(
     paths: &GuestPaths,
     options: &RunOptions,
 ) -> GuestReport {
-    let mut report = match prepare(environment, paths, options) {
+    let (mut report, tee) = match prepare(environment, paths, options) {
         Ok(prepared) => prepared.run(options),
-        Err(error) => GuestReport::refused(error.to_string()),
+        Err(error) => (GuestReport::refused(error.message()), None),
     };
     if let Err(error) = report.write(&paths.artifacts) {
+        let reason = report.message.map_or_else(String::new, |message| format!("{message}; "));
         let path = paths.artifacts.display();
-        report = GuestReport::refused(format!("cannot write result.json in {path}: {error}"));
+        report = GuestReport::refused(format!("{reason}cannot write result.json in {path}: {error}"));
+    }
+    // After the verdict: a slow reader of our output must not delay it.
+    if let Some(tee) = tee {
+        tee.finish();
     }
     report
 }
@@ -91,7 +104,10 @@ fn prepare(
     options: &RunOptions,
 ) -> Result<Prepared, JobError> {
     make_folder(&paths.artifacts)?;
+    let result_path = paths.artifacts.join(RESULT_NAME);
+    clear(&result_path).map_err(JobError::io("remove an earlier", &result_path))?;
     let job = GuestJob::read(environment)?;
+    fs::read_dir(&paths.snapshot).map_err(JobError::io("start a command in", &paths.snapshot))?;
     for sentinel in &options.sentinels {
         sentinel.check()?;
     }
@@ -102,9 +118,7 @@ fn prepare(
     }
     let home = home(&user, environment)?;
     let log_path = paths.artifacts.join(LOG_NAME);
-    let log = GuestLog::create(&log_path).and_then(|log| Ok((log.writer()?, log.writer()?, log)));
-    let (stdout, stderr, log) =
-        log.map_err(|source| JobError::Io { action: "create", path: log_path, source })?;
+    let (log, stdout, stderr) = open_log(&log_path, &user).map_err(JobError::io("create", &log_path))?;
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(&job.command).current_dir(&paths.snapshot);
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
@@ -113,6 +127,15 @@ fn prepare(
         command.uid(user).gid(group);
     }
     Ok(Prepared { job, log, command })
+}
+
+fn open_log(path: &Path, user: &CommandUser) -> io::Result<(GuestLog, File, File)> {
+    let log = GuestLog::create(path)?;
+    if let Some((user, group)) = user.switch {
+        log.give_to(user, group)?;
+    }
+    let (stdout, stderr) = (log.writer()?, log.writer()?);
+    Ok((log, stdout, stderr))
 }
 
 /// A home that the command can write to: its user's, or one below the temporary folder.
@@ -161,72 +184,71 @@ fn set_environment(
 }
 
 impl Prepared {
-    fn run(mut self, options: &RunOptions) -> GuestReport {
+    fn run(mut self, options: &RunOptions) -> (GuestReport, Option<Tee>) {
+        let refused = |message| (GuestReport::refused(message), None);
         processes::adopt_orphans();
         let (sender, receiver) = mpsc::channel();
         if let Err(error) = listen(&sender, options.has_lifeline) {
-            return GuestReport::refused(format!("cannot listen for signals: {error}"));
+            return refused(format!("cannot listen for signals: {error}"));
         }
         let (start, started_at) = (Instant::now(), Timestamp::now());
         let child = match self.command.spawn() {
             Ok(child) => child,
-            Err(error) => return GuestReport::refused(format!("cannot start /bin/sh: {error}")),
+            Err(error) => return refused(format!("cannot start /bin/sh: {error}")),
         };
-        let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
-            return GuestReport::refused("the command's process has no number".to_owned());
-        };
-        let tee = (!options.is_quiet).then(|| self.log.reader().map(Tee::start));
-        wait_for(child, sender);
+        // Now the log is held open by the command, and by this process for itself.
+        drop(self.command);
+        let group = Pid::from_child(&child);
+        let tee = if options.is_quiet { None } else { self.log.reader().map(Tee::start).ok() };
+        thread::spawn(move || {
+            // Nobody listens any more once the deadline has passed.
+            let _ = sender.send(Wakeup::Ended(processes::wait_for_command(group)));
+        });
         let left = self.job.timeout.saturating_sub(start.elapsed());
-        let (status, exit_code, message) = match receiver.recv_timeout(left) {
-            Ok(Wakeup::Ended(Ok(ended))) => {
-                processes::end_all(group, LEFTOVER_GRACE);
-                judge(ended)
-            }
-            Ok(Wakeup::Ended(Err(error))) => {
-                (GuestStatus::Refused, None, Some(format!("cannot wait for the command: {error}")))
-            }
-            Ok(Wakeup::Stop(reason)) => {
-                processes::end_all(group, options.grace);
-                (GuestStatus::Cancelled, None, Some(reason.to_owned()))
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                processes::end_all(group, options.grace);
-                let limit = self.job.timeout.as_secs();
-                (GuestStatus::TimedOut, None, Some(format!("stopped at its deadline of {limit} s")))
-            }
-        };
+        let wakeup = receiver.recv_timeout(left);
+        // A second signal means: at once.
+        let is_urgent = || matches!(receiver.try_recv(), Ok(Wakeup::Stop(Stop::Signal)));
+        let is_over = matches!(wakeup, Ok(Wakeup::Ended(Ok(_))));
+        let grace = if is_over { LEFTOVER_GRACE } else { options.grace };
+        processes::end_all(group, grace, &is_urgent);
+        let (status, exit_code, message) = judge(wakeup, self.job.timeout);
         let finished_at = Timestamp::now();
         let restored =
             self.log.finish().unwrap_or_else(|error| Some(format!("guest.log is not whole: {error}")));
-        if let Some(Ok(tee)) = tee {
-            tee.finish();
-        }
         let message = match (message, restored) {
             (Some(message), Some(restored)) => Some(format!("{message}; {restored}")),
             (message, restored) => message.or(restored),
         };
-        GuestReport { status, exit_code, started_at, finished_at, message }
+        (GuestReport { status, exit_code, started_at, finished_at, message }, tee)
     }
 }
 
-fn judge(ended: ExitStatus) -> (GuestStatus, Option<i32>, Option<String>) {
-    match (ended.code(), ended.signal()) {
-        (Some(0), _) => (GuestStatus::Passed, Some(0), None),
-        (Some(code), _) => (GuestStatus::Failed, Some(code), None),
-        (None, Some(signal)) => {
-            (GuestStatus::Failed, Some(128 + signal), Some(format!("ended by signal {signal}")))
+/// What the first of the command's end, its deadline and an order to stop means.
+fn judge(
+    wakeup: Result<Wakeup, RecvTimeoutError>,
+    timeout: Duration,
+) -> (GuestStatus, Option<i32>, Option<String>) {
+    match wakeup {
+        Ok(Wakeup::Ended(Ok(ended))) => match (ended.exit_status(), ended.terminating_signal()) {
+            (Some(0), _) => (GuestStatus::Passed, Some(0), None),
+            (Some(code), _) => (GuestStatus::Failed, Some(code), None),
+            (None, Some(signal)) => {
+                (GuestStatus::Failed, Some(128 + signal), Some(format!("ended by signal {signal}")))
+            }
+            (None, None) => (GuestStatus::Failed, None, None),
+        },
+        Ok(Wakeup::Ended(Err(error))) => {
+            (GuestStatus::Refused, None, Some(format!("cannot wait for the command: {error}")))
         }
-        (None, None) => (GuestStatus::Failed, None, None),
+        Ok(Wakeup::Stop(Stop::Signal)) => (GuestStatus::Cancelled, None, Some("told to stop".to_owned())),
+        Ok(Wakeup::Stop(Stop::Lifeline)) => {
+            (GuestStatus::Cancelled, None, Some("whoever started the job is gone".to_owned()))
+        }
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            let message = format!("stopped at its deadline of {} s", timeout.as_secs());
+            (GuestStatus::TimedOut, None, Some(message))
+        }
     }
-}
-
-/// Waits for the command in a thread of its own.
-fn wait_for(mut child: Child, sender: Sender<Wakeup>) {
-    thread::spawn(move || {
-        // Nobody listens any more once the deadline has passed.
-        let _ = sender.send(Wakeup::Ended(child.wait()));
-    });
 }
 
 /// Turns signals, and the end of the lifeline, into orders to stop.
@@ -235,14 +257,14 @@ fn listen(sender: &Sender<Wakeup>, has_lifeline: bool) -> io::Result<()> {
     let by_signal = sender.clone();
     thread::spawn(move || {
         for _ in &mut signals {
-            let _ = by_signal.send(Wakeup::Stop("told to stop"));
+            let _ = by_signal.send(Wakeup::Stop(Stop::Signal));
         }
     });
     if has_lifeline {
         let by_lifeline = sender.clone();
         thread::spawn(move || {
-            let _ = io::copy(&mut io::stdin().lock().take(u64::MAX), &mut io::sink());
-            let _ = by_lifeline.send(Wakeup::Stop("whoever started the job is gone"));
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            let _ = by_lifeline.send(Wakeup::Stop(Stop::Lifeline));
         });
     }
     Ok(())

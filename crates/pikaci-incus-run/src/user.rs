@@ -36,11 +36,7 @@ impl CommandUser {
     /// Gives a folder to the command's user.
     pub(crate) fn own(&self, folder: &Path) -> Result<(), JobError> {
         let Some((user, group)) = self.switch else { return Ok(()) };
-        chown(folder, Some(user), Some(group)).map_err(|source| JobError::Io {
-            action: "give the user pikaci",
-            path: folder.to_owned(),
-            source,
-        })
+        chown(folder, Some(user), Some(group)).map_err(JobError::io("give the user pikaci", folder))
     }
 }
 
