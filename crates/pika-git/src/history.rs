@@ -199,6 +199,8 @@ impl Repository {
             "--no-color",
             "--full-index",
             "--submodule=short",
+            // A branch must not hide a change by what its own .gitmodules says.
+            "--ignore-submodules=none",
         ]);
         call.arguments(formats).arguments([base.as_str(), head.as_str(), "--"])
     }

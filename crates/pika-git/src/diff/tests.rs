@@ -146,3 +146,20 @@ async fn a_commit_that_is_not_there_is_not_found() {
     let error = fixture.bare.diff(Some(&missing), &head, DiffLimits::default()).await.unwrap_err();
     assert!(matches!(error, GitError::NotFound { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn what_a_repository_says_of_its_submodules_hides_none_of_their_changes() {
+    let fixture = Fixture::new().await;
+    let first = fixture.push("main", "first");
+    fixture.write(".gitmodules", "[submodule \"m\"]\n\tpath = module\n\turl = ./m\n\tignore = all\n");
+    std::fs::create_dir(fixture.work().join("module")).unwrap();
+    fixture.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{first},module")]);
+    let base = fixture.push("main", "with a submodule");
+    fixture.git(&["update-index", "--cacheinfo", &format!("160000,{base},module")]);
+    fixture.git(&["commit", "--quiet", "-m", "moved"]);
+    fixture.git(&["push", "--quiet", "origin", "HEAD:refs/heads/topic"]);
+    let head = Oid::parse(&fixture.git(&["rev-parse", "HEAD"])).unwrap();
+    let diff = diff(&fixture, &base, &head).await;
+    assert_eq!(diff.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["module"]);
+    assert_eq!(diff.files[0].hunks[0].lines[1].text, format!("Subproject commit {base}"));
+}
