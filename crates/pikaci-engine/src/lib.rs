@@ -1,1 +1,3 @@
-//! pikaci-engine.
+//! Runs the jobs of a manifest: snapshot, schedule, executors.
+
+pub mod snapshot;
