@@ -1,7 +1,7 @@
-//! The values of a manifest: what each may hold, and how each is described in the schema.
+//! The values of a manifest, but for its patterns: what each may hold, and how each is described in the schema.
 //!
-//! Invariant: what is read here needs no second look. A glob stays below its root, a name is one path component, a
-//! duration is within its bounds.
+//! Invariant: what is read here needs no second look. A name is one path component, a duration is within its
+//! bounds.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,12 +10,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
 use super::nearest::{listed, nearest};
-use super::paths::PathFilter;
+use super::paths::Globs;
 use super::problem::Problems;
 use super::quantity;
 use super::table::{Located, Read, kind, shown};
 use super::{ENTRIES_MAX, Provider, Trigger};
-use crate::guest::{ARTIFACTS_PATH, STAGED_PATH};
+use crate::guest::STAGED_PATH;
 use crate::id::JobId;
 use crate::job::{InstanceType, JobCommand};
 
@@ -157,71 +157,6 @@ impl Read for Count {
             problems.push(span, format!("`{key}` is {number}; write a number from 1 to {COUNT_MAX}"));
         }
         count.map(Count)
-    }
-}
-
-/// Patterns of relative paths, which can be used together.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Globs(pub(super) Vec<String>);
-
-impl Read for Globs {
-    fn read(
-        key: &str,
-        value: &DeValue<'_>,
-        span: &Range<usize>,
-        problems: &mut Problems<'_>,
-    ) -> Option<Globs> {
-        let globs: Vec<Located<Glob>> = Vec::read(key, value, span, problems)?;
-        let patterns: Vec<String> = globs.into_iter().map(|glob| glob.value.0).collect();
-        // Compiled here, where they are written, and not once for every job that inherits them.
-        if let Err(error) = PathFilter::new(&patterns) {
-            problems.push(
-                span,
-                format!("these patterns are too much together ({error}); write fewer or shorter ones"),
-            );
-            return None;
-        }
-        Some(Globs(patterns))
-    }
-}
-
-/// One of them.
-struct Glob(String);
-
-impl Read for Glob {
-    fn read(
-        key: &str,
-        value: &DeValue<'_>,
-        span: &Range<usize>,
-        problems: &mut Problems<'_>,
-    ) -> Option<Glob> {
-        let Word(text) = Word::read(key, value, span, problems)?;
-        let is_in_guest = matches!(key, "artifacts" | "junit");
-        let root = if is_in_guest { ARTIFACTS_PATH } else { "the repository's root" };
-        let fault = if text.starts_with('/') {
-            let inner = text.strip_prefix(ARTIFACTS_PATH).filter(|_| is_in_guest).unwrap_or(&text);
-            Some(format!(
-                "is absolute, but is taken below {root}; write \"{}\"",
-                inner.trim_start_matches('/')
-            ))
-        } else if text.split('/').any(|part| part == "..") {
-            Some("leaves its folder by `..`; name what is inside".to_owned())
-        } else if text.split('/').any(|part| part == ".") {
-            Some("has a part `.`; leave it away".to_owned())
-        } else if text.starts_with('!') {
-            Some("begins with `!`; there is no excluding, name what is meant".to_owned())
-        } else if text.ends_with('/') {
-            Some(format!("names a folder and matches no file; write \"{text}**\""))
-        } else {
-            super::paths::compile(&text).err().map(|error| format!("is no pattern: {error}"))
-        };
-        match fault {
-            Some(fault) => {
-                problems.push(span, format!("the pattern \"{}\" {fault}", shown(&text)));
-                None
-            }
-            None => Some(Glob(text)),
-        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::leaf::{Command, Count, Environment, Globs, Image, Memory, Mount, Name, Timeout, Word};
+use super::leaf::{Command, Count, Environment, Image, Memory, Mount, Name, Timeout, Word};
+use super::paths::Globs;
 use super::table::{AtLeastOne, Located, ReadTable, Table, TableReader};
 use super::{Provider, Trigger};
 use crate::id::JobId;
