@@ -19,7 +19,8 @@ pub use atomic::{Durability, replace};
 pub use layout::{StateRoot, guest_log_path, host_log_path};
 pub use lock::{LockHolder, find_lock_holder, is_locked};
 pub use log::{
-    LOG_INLINE_BYTES_MAX, LogRange, LogSide, load_logs, load_logs_metadata, open_log, read_log_range,
+    LOG_INLINE_BYTES_MAX, LogRange, LogSide, default_job, load_logs, load_logs_metadata, open_log,
+    read_log_range,
 };
 pub use reader::{
     RunBundle, list_run_records, list_runs, load_plan, load_prepared_outputs_record, load_run_bundle,

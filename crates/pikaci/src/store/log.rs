@@ -73,7 +73,7 @@ pub fn load_logs(
 }
 
 /// The job that is meant when a run's log is asked for without naming one.
-pub(crate) fn default_job(record: &RunRecord) -> Option<&JobRecord> {
+pub fn default_job(record: &RunRecord) -> Option<&JobRecord> {
     let did_not_pass = |job: &&JobRecord| matches!(job.status, JobStatus::Failed | JobStatus::Unknown(_));
     record.jobs.iter().find(did_not_pass).or(record.jobs.first())
 }
