@@ -1,0 +1,134 @@
+//! The scheduler's loop: looks at the queue when something happened, claims what may start, and lets it go.
+//!
+//! Invariant: nothing on the path from a push to its lanes waits for a clock; clocks only find what was missed.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pikaci::RunId;
+
+use super::lane::{self, Begin};
+use super::schedule::{self, LiveLane};
+use super::recover;
+use crate::forge::Forge;
+use crate::forge::view::Change;
+use crate::store::{Claim, StoreError};
+
+/// The most lane runs that are looked at in one round; the others wait unexplained.
+const QUEUE_LOOK: u32 = 1000;
+/// How often refs, leases and the queue are looked at though nothing was heard of.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How long to rest when the database fails.
+const REST: Duration = Duration::from_secs(1);
+/// How long lanes may take to let go when the forge leaves.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Forge {
+    /// Takes up what an earlier forge has left, then runs lanes until [`Forge::drain`].
+    pub async fn start(&self) {
+        self.recover_merges().await;
+        recover::adopt(self, recover::Which::All).await;
+        let forge = self.clone();
+        self.ci().tasks.spawn(async move { forge.schedule().await });
+        let forge = self.clone();
+        self.ci().tasks.spawn(async move { forge.look_after().await });
+    }
+
+    /// Starts no lane any more, waits for those that run as long as the configuration says, and leaves the others
+    /// to the next start.
+    pub async fn drain(&self) {
+        let ci = self.ci();
+        ci.draining.cancel();
+        ci.tasks.close();
+        if tokio::time::timeout(ci.config.drain, ci.tasks.wait()).await.is_err() {
+            ci.leaving.cancel();
+            let _ = tokio::time::timeout(LEAVE_DEADLINE, ci.tasks.wait()).await;
+        }
+    }
+
+    async fn schedule(&self) {
+        let ci = self.ci();
+        while !ci.is_draining() {
+            let pause = match self.schedule_once().await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::error!(%error, "the queue could not be looked at");
+                    REST
+                }
+            };
+            tokio::select! {
+                () = ci.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = ci.draining.cancelled() => {}
+            }
+        }
+    }
+
+    /// Goes round once; returns how long nothing will change by itself.
+    async fn schedule_once(&self) -> Result<Duration, StoreError> {
+        let ci = self.ci();
+        let now = self.now();
+        let now_ms = now.as_millisecond();
+        ci.scheduled_at_ms.store(now_ms, Ordering::Relaxed);
+        let mut queued = self.store().list_queued(QUEUE_LOOK).await?;
+        queued.retain(|lane| self.hosted_by_id(lane.repository_id).is_some());
+        if queued.is_empty() {
+            return Ok(LOOK_AGAIN);
+        }
+        let live: Vec<LiveLane> = ci.live().values().map(|live| live.lane.clone()).collect();
+        let plan = schedule::plan(ci.config.slots, now_ms, &live, &queued);
+        let lease_ms = i64::try_from(ci.config.lease.as_millis()).unwrap_or(i64::MAX);
+        let claims: Vec<Claim> = plan
+            .claims
+            .iter()
+            .map(|id| Claim {
+                id: *id,
+                token: new_token(),
+                run_id: RunId::random(now),
+                lease_until_ms: now_ms + lease_ms,
+            })
+            .collect();
+        let is_news = |id, reason: &String| {
+            queued.iter().any(|lane| lane.id == id && lane.waits.as_ref() != Some(reason))
+        };
+        let waits: Vec<_> = plan.waits.into_iter().filter(|(id, reason)| is_news(*id, reason)).collect();
+        if !claims.is_empty() || !waits.is_empty() {
+            let waiting: Vec<_> = waits.iter().map(|(id, _)| *id).collect();
+            for job in self.store().claim(claims, waits, now_ms).await? {
+                if let Some(hosted) = self.hosted_by_id(job.repository_id) {
+                    lane::start(self, hosted, job, Begin::Spawn);
+                }
+            }
+            for lane in queued.iter().filter(|lane| waiting.contains(&lane.id)) {
+                if let Some(hosted) = self.hosted_by_id(lane.repository_id) {
+                    self.announce(Change {
+                        repository: hosted.config.name.clone(),
+                        branch_id: lane.branch_id,
+                        lane_run_id: Some(lane.id),
+                    });
+                }
+            }
+        }
+        let until = plan.look_again_ms.map(|at| Duration::from_millis((at - now_ms).max(1).cast_unsigned()));
+        Ok(until.map_or(LOOK_AGAIN, |until| until.min(LOOK_AGAIN)))
+    }
+
+    /// Finds what nobody told the forge of: refs that moved, and claims whose holder is gone.
+    async fn look_after(&self) {
+        let ci = self.ci();
+        while !ci.is_draining() {
+            self.reconcile_all().await;
+            recover::adopt(self, recover::Which::Expired).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = ci.draining.cancelled() => {}
+            }
+        }
+    }
+}
+
+/// A token unlike any other; it guards against mistakes, not against people.
+pub(super) fn new_token() -> String {
+    let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+    format!("{random:016x}")
+}

@@ -1,0 +1,152 @@
+//! The process of a lane: a child of this forge, or one that an earlier forge has left running.
+//!
+//! Invariants: it has a process group of its own, named by its id; it holds no pipe of the forge, so that it outlives
+//! it; a process is signalled only while it is known to be the run's.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use pikaci::{RunId, StateRoot};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
+
+use super::PikaciProgram;
+
+/// How often an adopted process is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How much of the end of standard error is kept for a message.
+const STDERR_BYTES_MAX: u64 = 4096;
+
+/// What to start.
+pub(super) struct Invocation<'a> {
+    pub(super) pikaci: &'a PikaciProgram,
+    pub(super) arguments: Vec<String>,
+    pub(super) folder: &'a Path,
+    pub(super) state: &'a StateRoot,
+    /// Where its standard error goes.
+    pub(super) stderr: &'a Path,
+}
+
+/// A lane's process.
+pub(super) enum Process {
+    /// Spawned by this forge.
+    Own { child: Child, group: Pid },
+    /// Found running.
+    Adopted { run: RunId, state: StateRoot, pid: Pid },
+}
+
+/// Starts `pikaci` in a group of its own, with an environment that is built from nothing.
+pub(super) fn spawn(invocation: &Invocation<'_>) -> io::Result<Process> {
+    let mut command = command(invocation)?;
+    let child = command.spawn()?;
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let group = group.ok_or_else(|| io::Error::other("the process has no id"))?;
+    Ok(Process::Own { child, group })
+}
+
+/// Runs `pikaci` to its end, within a deadline.
+pub(super) async fn run_to_end(invocation: &Invocation<'_>, deadline: Duration) -> io::Result<ExitStatus> {
+    let mut command = command(invocation)?;
+    let mut child = command.kill_on_drop(true).spawn()?;
+    match tokio::time::timeout(deadline, child.wait()).await {
+        Ok(status) => status,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long and was ended")),
+    }
+}
+
+fn command(invocation: &Invocation<'_>) -> io::Result<Command> {
+    let stderr = File::create(invocation.stderr)?;
+    let mut command = Command::new(&invocation.pikaci.program);
+    command
+        .args(&invocation.arguments)
+        .current_dir(invocation.folder)
+        .env_clear()
+        .envs(invocation.pikaci.environment.iter().map(|(name, value)| (name, value)))
+        .env("PIKACI_STATE_ROOT", invocation.state.path())
+        .stdin(Stdio::null())
+        // The run's folder says all that its output says.
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .process_group(0);
+    Ok(command)
+}
+
+/// Finds the process of a run that an earlier forge has started.
+pub(super) fn find(state: &StateRoot, run: &RunId) -> Option<Process> {
+    let holder = pikaci::store::find_lock_holder(state, run).ok().flatten().map(|holder| holder.pid);
+    // A process that has not opened its run yet is found by its arguments.
+    let pid = holder.filter(|pid| is_process_of(*pid, run)).or_else(|| find_by_arguments(run))?;
+    let pid = Pid::from_raw(pid.cast_signed())?;
+    Some(Process::Adopted { run: run.clone(), state: state.clone(), pid })
+}
+
+fn find_by_arguments(run: &RunId) -> Option<u32> {
+    let entries = std::fs::read_dir("/proc").ok()?;
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(|pid| is_process_of(*pid, run))
+}
+
+/// Whether this process was started for this run: the run's id is one of its arguments, after `--run-id`.
+fn is_process_of(pid: u32, run: &RunId) -> bool {
+    let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
+    let Ok(arguments) = std::fs::read(path) else { return false };
+    let mut arguments = arguments.split(|byte| *byte == 0);
+    arguments.any(|argument| argument == b"--run-id") && arguments.next() == Some(run.as_str().as_bytes())
+}
+
+impl Process {
+    /// Its id, which is that of its group too.
+    pub(super) fn id(&self) -> u32 {
+        let pid = match self {
+            Process::Own { group, .. } => group,
+            Process::Adopted { pid, .. } => pid,
+        };
+        pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    /// Waits for its end. Says how it ended when that is known: the end of an adopted process is not.
+    pub(super) async fn wait(&mut self) -> Option<ExitStatus> {
+        match self {
+            Process::Own { child, .. } => child.wait().await.ok(),
+            Process::Adopted { run, state, pid } => {
+                while is_alive(state, run, *pid) {
+                    tokio::time::sleep(LOOK).await;
+                }
+                None
+            }
+        }
+    }
+
+    /// Signals its group. A group that is gone is what was wanted.
+    pub(super) fn signal(&self, signal: Signal) {
+        let group = match self {
+            Process::Own { child, group } => child.id().map(|_| *group),
+            Process::Adopted { run, pid, .. } => is_process_of(self.id(), run).then_some(*pid),
+        };
+        if let Some(group) = group {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+fn is_alive(state: &StateRoot, run: &RunId, pid: Pid) -> bool {
+    pikaci::store::is_locked(state, run).unwrap_or(false)
+        || is_process_of(pid.as_raw_nonzero().get().cast_unsigned(), run)
+}
+
+/// Reads the end of what a process has written to its standard error, on one line.
+pub(super) fn read_stderr(path: &Path) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        file.seek(SeekFrom::Start(bytes.saturating_sub(STDERR_BYTES_MAX)))?;
+        let mut end = Vec::new();
+        file.take(STDERR_BYTES_MAX).read_to_end(&mut end)?;
+        Ok(String::from_utf8_lossy(&end).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" / ")
+}

@@ -1,0 +1,55 @@
+//! What an operator reads when the configuration is wrong.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, "pika.toml", Path::new("/srv/pika")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_smallest_configuration_has_sensible_defaults() {
+    let config = parse("data = \"state\"\n[[repositories]]\nname = \"app\"\n").unwrap();
+    assert_eq!(config.data, Path::new("/srv/pika/state"));
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7800");
+    assert_eq!(config.public_url, "http://127.0.0.1:7800");
+    assert_eq!(config.ci, CiConfig::default());
+    assert_eq!(config.repositories[0].path, Path::new("/srv/pika/state/repositories/app.git"));
+    assert_eq!(config.repositories[0].default_branch, "main");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_what_is_known() {
+    let error = parse("data = \"state\"\n\n[ci]\nslotz = 3\n").unwrap_err();
+    assert!(error.starts_with("pika.toml:4:1: unknown field `slotz`"), "{error}");
+    assert!(error.contains("`slots`") && error.contains("`infra_retries`"), "{error}");
+}
+
+#[test]
+fn every_problem_is_reported_with_its_line() {
+    let text = "data = \"state\"\nlisten = \"nowhere\"\npublic_url = \"pika.example.org\"\n[ci]\nslots = 0\nlease_s = 1\npass_env = [\"A-B\"]\n";
+    let error = parse(text).unwrap_err();
+    let places: Vec<&str> = error.lines().map(|line| line.splitn(4, ':').nth(1).unwrap()).collect();
+    assert_eq!(places, ["2", "3", "5", "6", "7"], "{error}");
+}
+
+#[test]
+fn two_repositories_with_one_slug_are_refused() {
+    let text = "data = \"state\"\n[[repositories]]\nname = \"a.b\"\n[[repositories]]\nname = \"a-b\"\n";
+    assert_eq!(
+        parse(text).unwrap_err(),
+        "pika.toml:5:8: repositories \"a.b\" and \"a-b\" would share the folder \"a-b\"; rename one"
+    );
+}
+
+#[test]
+fn a_name_that_could_leave_its_folder_is_refused() {
+    for name in ["../up", "a/b", "", ".hidden", "a..b", "app.git"] {
+        let error = parse(&format!("data = \"s\"\n[[repositories]]\nname = {name:?}\n")).unwrap_err();
+        assert!(error.starts_with("pika.toml:3:8: "), "{error}");
+    }
+}
+
+#[test]
+fn the_slug_keeps_letters_digits_dash_and_underscore() {
+    assert_eq!(slug("My_app-2.0"), "My_app-2-0");
+}

@@ -1,0 +1,197 @@
+//! The use cases of the forge, behind one handle. Pages, API, hook and scheduler all come through here.
+//!
+//! Invariants: what outlives a process is written down before it is done; what one repository's git or manifest does
+//! never stops another; refs are compared with branches under one lock a repository, so that two pushes are taken in
+//! one after the other.
+
+mod act;
+mod error;
+pub mod id;
+mod merge;
+mod policy;
+mod read;
+mod receive_push;
+pub mod state;
+pub mod view;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use pika_git::{BranchName, Repository};
+use pikaci::StateRoot;
+use tokio::sync::broadcast;
+
+pub use act::RerunScope;
+pub use error::ForgeError;
+pub use receive_push::RefUpdate;
+
+use crate::ci::Ci;
+use crate::config::{Config, RepositoryConfig};
+use crate::store::Store;
+use id::RepositoryId;
+use view::Change;
+
+/// How many changes a slow listener may be behind; it is told when it missed some.
+const CHANGES_BEHIND_MAX: usize = 256;
+
+/// The time, as it is handed in by the binary.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The folder in which `pikaci` keeps the runs of a repository: beside the bare repository, apart from all others.
+pub fn pikaci_state_root(repository: &RepositoryConfig) -> PathBuf {
+    repository.path.parent().unwrap_or(Path::new("/")).join("pikaci-state").join(repository.slug())
+}
+
+/// The forge. Clones share it.
+#[derive(Clone)]
+pub struct Forge {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    store: Store,
+    clock: Clock,
+    repositories: BTreeMap<String, Arc<Hosted>>,
+    changes: broadcast::Sender<Change>,
+    ci: Ci,
+}
+
+/// One repository that the forge serves.
+pub(crate) struct Hosted {
+    pub(crate) id: RepositoryId,
+    pub(crate) config: RepositoryConfig,
+    pub(crate) default_branch: BranchName,
+    pub(crate) git: Repository,
+    pub(crate) state_root: StateRoot,
+    /// Held while refs are compared with branches, and while one is merged.
+    pub(crate) refs: tokio::sync::Mutex<()>,
+    /// Why the refs could not be compared lately.
+    pub(crate) problem: Mutex<Option<String>>,
+}
+
+impl Hosted {
+    pub(crate) fn is_default(&self, branch: &str) -> bool {
+        branch == self.default_branch.as_str()
+    }
+
+    pub(crate) fn find_problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+}
+
+impl Forge {
+    /// Opens the forge: makes the repositories that are missing and gives each its rows. Runs nothing yet.
+    pub async fn open(config: Config, store: Store, clock: Clock, ci: Ci) -> Result<Forge, ForgeError> {
+        let mut repositories = BTreeMap::new();
+        for repository in &config.repositories {
+            let hosted = open_repository(repository, &store, &clock).await?;
+            repositories.insert(repository.name.clone(), Arc::new(hosted));
+        }
+        let (changes, _) = broadcast::channel(CHANGES_BEHIND_MAX);
+        Ok(Forge { inner: Arc::new(Inner { config, store, clock, repositories, changes, ci }) })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Follows what changes from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Opens the bare repository of this name.
+    pub fn git(&self, repository: &str) -> Result<Repository, ForgeError> {
+        Ok(self.hosted(repository)?.git.clone())
+    }
+
+    /// The state root of the repository of this name.
+    pub fn state_root(&self, repository: &str) -> Result<StateRoot, ForgeError> {
+        Ok(self.hosted(repository)?.state_root.clone())
+    }
+
+    /// The names of the repositories, sorted.
+    pub fn repository_names(&self) -> impl Iterator<Item = &str> {
+        self.inner.repositories.keys().map(String::as_str)
+    }
+
+    /// Finds the repository at this path: what a hook knows.
+    pub fn find_repository_at(&self, path: &Path) -> Option<&str> {
+        let is_at = |hosted: &Hosted| {
+            hosted.config.path == path || hosted.config.path.canonicalize().is_ok_and(|found| found == path)
+        };
+        let found = self.inner.repositories.iter().find(|(_, hosted)| is_at(hosted));
+        found.map(|(name, _)| name.as_str())
+    }
+
+    pub(crate) fn hosted(&self, name: &str) -> Result<&Arc<Hosted>, ForgeError> {
+        let found = self.inner.repositories.get(name);
+        found.ok_or_else(|| ForgeError::not_found(format!("repository {name:?}")))
+    }
+
+    pub(crate) fn all_hosted(&self) -> impl Iterator<Item = &Arc<Hosted>> {
+        self.inner.repositories.values()
+    }
+
+    /// Finds a repository by its number; `None` when it is no longer configured.
+    pub(crate) fn hosted_by_id(&self, id: RepositoryId) -> Option<&Arc<Hosted>> {
+        self.all_hosted().find(|hosted| hosted.id == id)
+    }
+
+    pub(crate) fn ci(&self) -> &Ci {
+        &self.inner.ci
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.inner.clock)()
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.now().as_millisecond()
+    }
+
+    /// Tells the listeners. Nobody listening is fine.
+    pub(crate) fn announce(&self, change: Change) {
+        let _ = self.inner.changes.send(change);
+    }
+}
+
+async fn open_repository(
+    config: &RepositoryConfig,
+    store: &Store,
+    clock: &Clock,
+) -> Result<Hosted, ForgeError> {
+    let problem = |error: pika_git::BranchNameError| ForgeError::Invalid { problem: error.to_string() };
+    let default_branch = BranchName::parse(&config.default_branch).map_err(problem)?;
+    if let Some(parent) = config.path.parent() {
+        std::fs::create_dir_all(parent)
+            .map_err(ForgeError::io(format!("make the folder {}", parent.display())))?;
+    }
+    let git = Repository::init(&config.path, &default_branch).await?;
+    let id = store.ensure_repository(&config.name, clock().as_millisecond()).await?;
+    Ok(Hosted {
+        id,
+        config: config.clone(),
+        default_branch,
+        git,
+        state_root: StateRoot::new(pikaci_state_root(config)),
+        refs: tokio::sync::Mutex::new(()),
+        problem: Mutex::new(None),
+    })
+}
+
+#[cfg(test)]
+mod tests;

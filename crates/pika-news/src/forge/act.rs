@@ -1,0 +1,91 @@
+//! What a person does to a branch or a lane: rerun, cancel, close.
+
+use super::id::{BranchId, LaneRunId};
+use super::state::{BranchState, LaneRunStatus};
+use super::view::Change;
+use super::{Forge, ForgeError};
+use crate::store::{BranchHead, CancelEffect, NewAttempt};
+
+/// What of a lane run is repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RerunScope {
+    /// Every job.
+    All,
+    /// The jobs that did not pass, and what needs them.
+    Failed,
+}
+
+impl Forge {
+    /// Queues a further attempt at the lane of a lane run, and returns it. The earlier attempts stay as they are.
+    pub async fn rerun(
+        &self,
+        repository: &str,
+        id: LaneRunId,
+        scope: RerunScope,
+        actor: &str,
+    ) -> Result<LaneRunId, ForgeError> {
+        let hosted = self.hosted(repository)?;
+        let (lane, attempts, branch) = self.lane_of(hosted, id).await?;
+        let repeated = attempts.iter().find(|attempt| attempt.id == id);
+        let state = hosted.state_root.clone();
+        // A run that left no record, or is gone by now, can't be repeated: the target is run afresh.
+        let rerun_of = repeated.and_then(|attempt| attempt.run_id.clone()).filter(|run| {
+            pikaci::load_run_record(&state, run).is_ok_and(|record| !record.jobs.is_empty())
+        });
+        if scope == RerunScope::Failed && rerun_of.is_none() {
+            return Err(ForgeError::refused("this run has left no jobs that could be repeated; rerun the whole lane"));
+        }
+        let new = NewAttempt {
+            lane_id: lane.id,
+            requested_by: actor.to_owned(),
+            rerun_of,
+            is_failed_only: scope == RerunScope::Failed,
+            now_ms: self.now_ms(),
+        };
+        let Some(next) = self.store().add_attempt(new).await? else {
+            return Err(ForgeError::refused("the lane's latest attempt is not finished; cancel it or wait for it"));
+        };
+        self.ci().wake();
+        let repository = repository.to_owned();
+        self.announce(Change { repository, branch_id: branch, lane_run_id: Some(next) });
+        Ok(next)
+    }
+
+    /// Stops a lane run: at once when it waits, within five seconds when it runs.
+    pub async fn cancel(&self, repository: &str, id: LaneRunId, actor: &str) -> Result<(), ForgeError> {
+        let hosted = self.hosted(repository)?;
+        let (_, _, branch) = self.lane_of(hosted, id).await?;
+        let message = format!("cancelled by {actor}");
+        match self.store().request_cancel(id, &message, self.now_ms()).await? {
+            CancelEffect::WasQueued => {}
+            CancelEffect::Running => self.ci().cancel(id),
+            CancelEffect::AlreadyFinished => return Err(ForgeError::refused("it is finished already")),
+        }
+        let repository = repository.to_owned();
+        self.announce(Change { repository, branch_id: branch, lane_run_id: Some(id) });
+        Ok(())
+    }
+
+    /// Closes a branch without merging it, and stops its lanes. A push opens it again.
+    pub async fn close(&self, repository: &str, id: BranchId, actor: &str) -> Result<(), ForgeError> {
+        let hosted = self.hosted(repository)?;
+        let _refs = hosted.refs.lock().await;
+        let branch = self.branch_record(hosted, id).await?;
+        if hosted.is_default(&branch.name) {
+            return Err(ForgeError::refused("the default branch can't be closed"));
+        }
+        if branch.state != BranchState::Open {
+            return Err(ForgeError::refused(format!("the branch is {} already", branch.state)));
+        }
+        tracing::info!(repository, branch = branch.name, actor, "closed");
+        let head = BranchHead { id, name: branch.name, state: branch.state, oid: String::new() };
+        self.end_branch(hosted, &head, BranchState::Closed).await
+    }
+
+    /// Whether a lane run is over.
+    pub async fn is_finished(&self, id: LaneRunId) -> Result<bool, ForgeError> {
+        let found = self.store().find_lane_of(id).await?;
+        let attempts = found.map(|(_, attempts)| attempts).unwrap_or_default();
+        Ok(attempts.iter().any(|attempt| attempt.id == id && attempt.status == LaneRunStatus::Finished))
+    }
+}

@@ -1,0 +1,22 @@
+//! The forge: it receives pushes, runs the manifest's targets through `pikaci`, and shows the records.
+//!
+//! # Glossary
+//!
+//! - **branch**: one line of work in a repository; the default branch is what the others are merged into.
+//! - **head**: one commit that a branch pointed at; what was selected and what came of it belongs to the head.
+//! - **lane**: one target of the manifest for one head.
+//! - **lane run**: one attempt at a lane, which is one run of `pikaci`. The latest attempt is what counts.
+//! - **claim**: the right to run a lane run, held by a token under a lease that a heartbeat renews.
+//! - **merge intent**: what is written down before a merge moves a ref.
+//!
+//! Invariants: SQL is in `store/` only; `web/` calls one use case of `forge/` per request; `ci/` acts only by spawning
+//! `pikaci` and learns only from the run's folder.
+
+pub mod auth;
+pub mod ci;
+pub mod config;
+pub mod forge;
+pub mod hook;
+pub mod hook_socket;
+pub mod store;
+pub mod web;

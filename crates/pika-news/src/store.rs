@@ -1,0 +1,111 @@
+//! The forge's database: SQLite in one file. All SQL is below this module.
+//!
+//! Invariants: every change is one transaction on the one writing connection; readers never wait for it (WAL); no
+//! method hands out a connection.
+
+mod branch;
+mod connection;
+mod head;
+mod identity;
+mod lane_run;
+mod merge;
+mod record;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use branch::BranchHead;
+pub use head::{NewHead, NewLane, RecordedHead};
+pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt, QueuedLaneRun, Renewed};
+pub use merge::{MergeIntent, NewMerge};
+pub use record::{BranchRecord, Group, HeadRecord, LaneRecord, LaneRunRecord};
+
+use connection::{Readers, Writer};
+
+/// Why the database could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file could not be opened.
+    #[error("cannot open the database {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot bring the database {} up to date", path.display())]
+    Migrate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite_migration::Error,
+    },
+    /// A newer forge has written it. Going on would lose what it wrote.
+    #[error("the database {} was written by a newer pika-news; start that one, or restore a backup", path.display())]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database refused.
+    #[error("the database refused")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A stored word or id is none that this forge knows.
+    #[error("the database holds the {what} {text:?}, which this pika-news does not know")]
+    Word {
+        /// What it should be.
+        what: &'static str,
+        /// What is stored.
+        text: String,
+    },
+    /// The store was closed, or its thread ended.
+    #[error("the database is closed")]
+    Closed,
+}
+
+/// The database. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: Writer,
+    readers: Readers,
+}
+
+impl Store {
+    /// Opens the file, makes it when there is none, and brings its schema up to date.
+    ///
+    /// Blocks; call it before serving.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let mut connection = connection::open(path)?;
+        schema::migrate(&mut connection, path)?;
+        let readers = Readers::open(path)?;
+        Ok(Store { inner: Arc::new(Inner { writer: Writer::start(connection), readers }) })
+    }
+
+    /// Runs one transaction on the writing connection; commits when `work` succeeds, rolls back otherwise.
+    ///
+    /// The transaction happens even if the caller stops waiting for it.
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.inner.writer.run(work).await
+    }
+
+    /// Runs queries on a reading connection, all against one state of the database.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.inner.readers.run(work).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Repositories and their branches.
+
+use rusqlite::{Transaction, params};
+
+use super::head::{Superseded, supersede};
+use super::record::{self, BRANCH_COLUMNS};
+use super::{BranchRecord, Store, StoreError};
+use crate::forge::id::{BranchId, LaneRunId, RepositoryId};
+use crate::forge::state::BranchState;
+use crate::forge::view::{BranchCounts, BranchFilter};
+
+/// Where a branch was when the forge last looked; what reconciling compares with git.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchHead {
+    /// Its number.
+    pub id: BranchId,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: BranchState,
+    /// The commit that it points at.
+    pub oid: String,
+}
+
+impl Store {
+    /// Finds a repository's number, or gives it one.
+    pub async fn ensure_repository(&self, name: &str, now_ms: i64) -> Result<RepositoryId, StoreError> {
+        let name = name.to_owned();
+        self.write(move |transaction| {
+            transaction.execute(
+                "INSERT INTO repository (name, created_at_ms) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING",
+                params![name, now_ms],
+            )?;
+            let sql = "SELECT id FROM repository WHERE name = ?1";
+            Ok(transaction.query_row(sql, [name], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Finds a branch by its number.
+    pub async fn find_branch(&self, branch: BranchId) -> Result<Option<BranchRecord>, StoreError> {
+        self.read(move |transaction| {
+            let sql = format!("SELECT {BRANCH_COLUMNS} FROM branch WHERE id = ?1 AND head_id IS NOT NULL");
+            record::find(transaction, &sql, [branch], record::branch)
+        })
+        .await
+    }
+
+    /// Finds a branch by its name.
+    pub async fn find_branch_named(
+        &self,
+        repository: RepositoryId,
+        name: &str,
+    ) -> Result<Option<BranchRecord>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |transaction| {
+            let sql = format!(
+                "SELECT {BRANCH_COLUMNS} FROM branch
+                 WHERE repository_id = ?1 AND name = ?2 AND head_id IS NOT NULL"
+            );
+            record::find(transaction, &sql, params![repository, name], record::branch)
+        })
+        .await
+    }
+
+    /// Lists branches, the default branch first, then the latest change first.
+    pub async fn list_branches(
+        &self,
+        repository: RepositoryId,
+        default_branch: &str,
+        filter: BranchFilter,
+    ) -> Result<Vec<BranchRecord>, StoreError> {
+        let default_branch = default_branch.to_owned();
+        self.read(move |transaction| {
+            let states = match filter.state {
+                None => "1",
+                Some(BranchState::Open) => "(state = 'open' OR name = ?2)",
+                Some(BranchState::Merged) => "state = 'merged' AND name <> ?2",
+                Some(BranchState::Closed | BranchState::Deleted) => {
+                    "state IN ('closed', 'deleted') AND name <> ?2"
+                }
+            };
+            let sql = format!(
+                "SELECT {BRANCH_COLUMNS} FROM branch
+                 WHERE repository_id = ?1 AND head_id IS NOT NULL AND {states}
+                 ORDER BY name = ?2 DESC, updated_at_ms DESC, id DESC LIMIT ?3 OFFSET ?4"
+            );
+            let parameters = params![repository, default_branch, filter.limit, filter.offset];
+            record::list(transaction, &sql, parameters, record::branch)
+        })
+        .await
+    }
+
+    /// Counts branches by state, without the default branch, and says when one last changed.
+    pub async fn count_branches(
+        &self,
+        repository: RepositoryId,
+        default_branch: &str,
+    ) -> Result<(BranchCounts, Option<i64>), StoreError> {
+        let default_branch = default_branch.to_owned();
+        self.read(move |transaction| {
+            let sql = "SELECT COUNT(*) FILTER (WHERE state = 'open' AND name <> ?2),
+                              COUNT(*) FILTER (WHERE state = 'merged' AND name <> ?2),
+                              COUNT(*) FILTER (WHERE state IN ('closed', 'deleted') AND name <> ?2),
+                              MAX(updated_at_ms)
+                       FROM branch WHERE repository_id = ?1";
+            Ok(transaction.prepare_cached(sql)?.query_row(params![repository, default_branch], |row| {
+                let counts = BranchCounts { open: row.get(0)?, merged: row.get(1)?, closed: row.get(2)? };
+                Ok((counts, row.get(3)?))
+            })?)
+        })
+        .await
+    }
+
+    /// Lists where every branch of a repository was when the forge last looked.
+    pub async fn list_branch_heads(&self, repository: RepositoryId) -> Result<Vec<BranchHead>, StoreError> {
+        self.read(move |transaction| {
+            let sql = "SELECT branch.id, branch.name, branch.state, head.oid FROM branch
+                       JOIN head ON head.id = branch.head_id WHERE branch.repository_id = ?1";
+            record::list(transaction, sql, [repository], |row| {
+                Ok(BranchHead { id: row.get(0)?, name: row.get(1)?, state: row.get(2)?, oid: row.get(3)? })
+            })
+        })
+        .await
+    }
+
+    /// Closes a branch or notes that it is gone from git, and stops its lanes. Returns those that run.
+    ///
+    /// A merged branch stays merged.
+    pub async fn end_branch(
+        &self,
+        branch: BranchId,
+        state: BranchState,
+        now_ms: i64,
+    ) -> Result<Vec<LaneRunId>, StoreError> {
+        self.write(move |transaction| {
+            let changed = transaction.execute(
+                "UPDATE branch SET state = ?2, updated_at_ms = ?3 WHERE id = ?1 AND state IN ('open', 'closed')
+                 AND state <> ?2",
+                params![branch, state, now_ms],
+            )?;
+            if changed == 0 {
+                return Ok(Vec::new());
+            }
+            let message = format!("the branch was {state}");
+            supersede(transaction, &Superseded { branch, except: None, message: &message, now_ms })
+        })
+        .await
+    }
+}
+
+/// Sets a branch's state within a transaction.
+pub(super) fn set_state(
+    transaction: &Transaction<'_>,
+    branch: BranchId,
+    state: BranchState,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE branch SET state = ?2, updated_at_ms = ?3 WHERE id = ?1";
+    transaction.execute(sql, params![branch, state, now_ms])?;
+    Ok(())
+}
