@@ -1,3 +1,26 @@
-//! Runs the jobs of a manifest: snapshot, schedule, executors.
+//! Runs the jobs of a manifest.
+//!
+//! # Glossary
+//!
+//! - **source**: the working tree or the commit that is tested; it is frozen into a **snapshot**.
+//! - **executor**: makes a guest for one attempt at a job, runs the command in it, and reports facts.
+//! - **dispatch**: decides which job may start, which is skipped, and which is tried again.
+//! - **slot**: the right to run one job; a run has so many.
+//! - **sweep**: finishing the records of runs whose process is gone.
+//!
+//! Invariants: only `run` and `recover` write records; an executor never judges, and never names another executor; every
+//! wait has a deadline.
 
+pub mod artifacts;
+pub mod dispatch;
+pub mod executor;
+pub mod host_log;
+pub mod recover;
+pub mod run;
 pub mod snapshot;
+
+pub use executor::Executor;
+pub use executor::local::{LocalConfig, LocalExecutor};
+pub use recover::sweep;
+pub use run::{RunError, RunRequest, rerun, run};
+pub use snapshot::Source;

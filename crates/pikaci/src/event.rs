@@ -128,7 +128,14 @@ pub enum Event {
         /// By what: a signal, or `pikaci cancel`.
         reason: String,
     },
-    /// Cleaning up after a job failed. Its verdict stands.
+    /// Something that a person should know, and that decides nothing.
+    Notice {
+        /// The run.
+        run_id: RunId,
+        /// The text.
+        message: String,
+    },
+    /// Cleaning up after a job failed. Its verdict stands. May come after `run_finished`.
     CleanupFailed {
         /// The run.
         run_id: RunId,
@@ -137,7 +144,7 @@ pub enum Event {
         /// What went wrong.
         message: String,
     },
-    /// The run ended. Holds the whole record, and is always the last.
+    /// The run ended. Holds the whole record; nothing but `cleanup_failed` comes after it.
     RunFinished {
         /// The record.
         run: RunRecord,
@@ -241,6 +248,7 @@ pub fn apply(record: &mut RunRecord, event: &Event) {
         Event::RunFinished { run } => record.clone_from(run),
         Event::RunStarted { .. }
         | Event::CancelRequested { .. }
+        | Event::Notice { .. }
         | Event::CleanupFailed { .. }
         | Event::Unknown => {}
     }

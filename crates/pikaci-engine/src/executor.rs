@@ -1,0 +1,140 @@
+//! What runs one attempt at a job. Executors report facts; the run judges them.
+
+pub mod local;
+pub mod scripted;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use pikaci::{
+    Digest, ExecutorKind, GuestExit, JobId, JobSpec, RemoteLinuxVmExecutionRecord, RemoteLinuxVmPhaseRecord,
+    RemoteLinuxVmPhaseRecorder, RunId,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::host_log::HostLog;
+
+/// A future that an executor hands out.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Runs jobs, each attempt in a fresh guest.
+pub trait Executor: Send + Sync {
+    /// For the records.
+    fn kind(&self) -> ExecutorKind;
+
+    /// Says everything that can't be had, before anything is made. Empty: go on.
+    fn check<'a>(&'a self, jobs: &'a [JobSpec]) -> Boxed<'a, Vec<String>>;
+
+    /// Runs one attempt to its end. When `cancel` is triggered it ends the guest and returns within five seconds.
+    fn execute<'a>(&'a self, attempt: &'a Attempt, cancel: &'a CancellationToken) -> Boxed<'a, Execution>;
+}
+
+/// One attempt at a job: what to run, and where its traces go.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The run.
+    pub run_id: RunId,
+    /// The job.
+    pub job: JobSpec,
+    /// From 1.
+    pub number: u32,
+    /// The frozen tree.
+    pub snapshot_dir: PathBuf,
+    /// Its address, which its sentinel holds.
+    pub snapshot_digest: Digest,
+    /// Where log, result and artifacts end up.
+    pub artifacts_dir: PathBuf,
+    /// A folder of this attempt alone that may be filled, and is removed afterwards.
+    pub scratch_dir: PathBuf,
+    /// What the executor did.
+    pub host_log: HostLog,
+    /// Tells the run what happens meanwhile.
+    pub reports: mpsc::Sender<Report>,
+}
+
+/// What an executor tells while it works.
+#[derive(Debug)]
+pub enum Report {
+    /// A phase ended.
+    Phase {
+        /// The job.
+        job: JobId,
+        /// The phase.
+        phase: RemoteLinuxVmPhaseRecord,
+    },
+    /// Something that a person should know.
+    Notice {
+        /// The text.
+        message: String,
+    },
+}
+
+/// How an attempt went.
+pub struct Execution {
+    /// The fact that is judged.
+    pub exit: GuestExit,
+    /// Phases and image.
+    pub record: RemoteLinuxVmExecutionRecord,
+    /// Removes what the attempt made. Run off the critical path; its error is an event of its own.
+    pub cleanup: Boxed<'static, Result<(), String>>,
+}
+
+/// Records phases and reports each as it ends.
+#[derive(Debug)]
+pub struct Phases<'a> {
+    attempt: &'a Attempt,
+    recorder: RemoteLinuxVmPhaseRecorder,
+}
+
+impl<'a> Phases<'a> {
+    /// Begins the record of an attempt.
+    pub fn new(attempt: &'a Attempt, backend: &str) -> Phases<'a> {
+        Phases { attempt, recorder: RemoteLinuxVmPhaseRecorder::new(backend) }
+    }
+
+    /// Runs one phase and notes how long it took.
+    pub async fn run<T, E>(&mut self, name: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let (started_at, start) = (Timestamp::now(), Instant::now());
+        let done = work.await;
+        let outcome = if done.is_ok() { "ok" } else { "failed" };
+        self.recorder.push(name, started_at, start.elapsed(), Some(outcome));
+        if let Some(phase) = self.recorder.record().phases.last() {
+            let report = Report::Phase { job: self.attempt.job.id.clone(), phase: phase.clone() };
+            // The run is gone when nobody listens.
+            let _ = self.attempt.reports.send(report).await;
+        }
+        done
+    }
+
+    /// The record.
+    pub fn finish(self) -> RemoteLinuxVmExecutionRecord {
+        self.recorder.finish()
+    }
+}
+
+/// A job that runs a text in a shell, for tests of this crate and of executors.
+#[cfg(test)]
+pub(crate) fn sample_shell_job(id: &str, command: &str) -> JobSpec {
+    JobSpec {
+        id: JobId::parse(id).unwrap(),
+        description: command.to_owned(),
+        target_id: pikaci::TargetId::parse("sample").unwrap(),
+        command: pikaci::JobCommand::Shell(command.to_owned()),
+        timeout_secs: 60,
+        run_as_root: false,
+        network: false,
+        env: Default::default(),
+        needs: Vec::new(),
+        artifacts: Vec::new(),
+        junit: Vec::new(),
+        prepared: Vec::new(),
+        image: "pikaci/dev".to_owned(),
+        instance: pikaci::InstanceType::default(),
+        cpus: 2,
+        memory_bytes: 1 << 30,
+    }
+}
