@@ -95,8 +95,8 @@ pub enum AuthError {
     #[error("{TOKENS_PER_USER_MAX} tokens are the limit; revoke one that is not used")]
     TooManyTokens,
     /// The operating system has no randomness.
-    #[error("the operating system gave no randomness")]
-    Random(#[source] getrandom::Error),
+    #[error("the operating system gave no randomness: {0}")]
+    Random(getrandom::Error),
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),

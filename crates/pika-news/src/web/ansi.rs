@@ -13,7 +13,7 @@ struct Look {
 }
 
 /// Converts text of a log to markup.
-pub fn to_html(text: &str) -> String {
+pub(crate) fn to_html(text: &str) -> String {
     let mut html = String::with_capacity(text.len() + text.len() / 8);
     let mut look = Look::default();
     let mut is_open = false;

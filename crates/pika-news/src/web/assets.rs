@@ -30,17 +30,17 @@ static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
 });
 
 /// The style sheet's URL.
-pub fn style_path() -> String {
+pub(crate) fn style_path() -> String {
     path(&ASSETS[0])
 }
 
 /// The script's URL.
-pub fn script_path() -> String {
+pub(crate) fn script_path() -> String {
     path(&ASSETS[1])
 }
 
 /// The icon's URL.
-pub fn icon_path() -> String {
+pub(crate) fn icon_path() -> String {
     path(&ASSETS[2])
 }
 

@@ -12,9 +12,12 @@ use super::pages;
 use crate::auth::{AuthError, User};
 use crate::forge::ForgeError;
 
+/// How many paths of a conflict are named.
+const CONFLICTS_LISTED: usize = 20;
+
 /// Why a request is not answered with what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WebError {
+pub(crate) enum WebError {
     /// Nobody is signed in.
     Unauthenticated,
     /// It is not there, or the user may not know that it is.
@@ -27,7 +30,7 @@ pub enum WebError {
 
 impl WebError {
     /// Notes an inner error in the log, and returns what the client may see of it.
-    pub fn internal(error: &(dyn std::error::Error + 'static)) -> WebError {
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> WebError {
         let id = format!("{:08x}", getrandom::u32().unwrap_or_default());
         let mut causes = vec![error.to_string()];
         let mut next = error.source();
@@ -40,12 +43,12 @@ impl WebError {
     }
 
     /// Refuses a request whose form or query can't be understood.
-    pub fn bad_request(message: impl Into<String>) -> WebError {
+    pub(crate) fn bad_request(message: impl Into<String>) -> WebError {
         WebError::Refused(StatusCode::BAD_REQUEST, message.into())
     }
 
     /// The status of the answer.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             WebError::Unauthenticated => StatusCode::UNAUTHORIZED,
             WebError::NotFound(_) => StatusCode::NOT_FOUND,
@@ -55,7 +58,7 @@ impl WebError {
     }
 
     /// What the client reads.
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
             WebError::Unauthenticated => "sign in, or send an API token as `Authorization: Bearer pika_…`".to_owned(),
             WebError::NotFound(message) | WebError::Refused(_, message) => message.clone(),
@@ -82,15 +85,38 @@ impl From<pikaci::StoreError> for WebError {
     fn from(error: pikaci::StoreError) -> WebError {
         use pikaci::StoreError as Error;
         match &error {
-            Error::RunMissing { .. } | Error::JobMissing { .. } | Error::NoJobs { .. } => {
-                WebError::NotFound(error.to_string())
-            }
-            _ => match WebError::internal(&error) {
+            Error::RunMissing { .. }
+            | Error::JobMissing { .. }
+            | Error::NoJobs { .. }
+            | Error::TooNew { .. }
+            | Error::Malformed { .. }
+            | Error::Fold { .. } => WebError::NotFound(error.to_string()),
+            Error::RunExists { .. } | Error::Locked { .. } | Error::Io { .. } => match WebError::internal(&error) {
                 WebError::Internal(id) => {
                     WebError::NotFound(format!("the run's record can't be read; the operator finds it as error {id}"))
                 }
                 other => other,
             },
+        }
+    }
+}
+
+impl From<ForgeError> for WebError {
+    fn from(error: ForgeError) -> WebError {
+        match &error {
+            ForgeError::NotFound { .. } | ForgeError::Git(pika_git::GitError::NotFound { .. }) => {
+                WebError::NotFound(error.to_string())
+            }
+            ForgeError::Stale { .. } | ForgeError::Refused { .. } => {
+                WebError::Refused(StatusCode::CONFLICT, error.to_string())
+            }
+            ForgeError::Conflict { paths } => {
+                let listed = paths.iter().take(CONFLICTS_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+                WebError::Refused(StatusCode::CONFLICT, format!("{error} ({listed})"))
+            }
+            ForgeError::Invalid { .. } => WebError::bad_request(error.to_string()),
+            ForgeError::Draining => WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            ForgeError::Git(_) | ForgeError::Store(_) | ForgeError::Io { .. } => WebError::internal(&error),
         }
     }
 }
@@ -103,7 +129,7 @@ impl From<pikaci::IdError> for WebError {
 
 /// An error as JSON: `{"error": …}`.
 #[derive(Debug)]
-pub struct ApiError(pub WebError);
+pub(crate) struct ApiError(pub(crate) WebError);
 
 impl<E: Into<WebError>> From<E> for ApiError {
     fn from(error: E) -> ApiError {
@@ -129,11 +155,11 @@ impl IntoResponse for ApiError {
 
 /// An error as a page. Who is not signed in is shown how to.
 #[derive(Debug)]
-pub struct PageError {
+pub(crate) struct PageError {
     /// What went wrong.
-    pub error: WebError,
+    pub(crate) error: WebError,
     /// Who asked, when that is known.
-    pub user: Option<User>,
+    pub(crate) user: Option<User>,
 }
 
 impl<E: Into<WebError>> From<E> for PageError {

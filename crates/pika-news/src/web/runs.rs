@@ -10,7 +10,6 @@ use pikaci::{JobId, LogSide, RunId, RunRecord, RunStatus, StateRoot};
 use super::Web;
 use super::error::WebError;
 use crate::auth::User;
-use crate::forge::pikaci_state_root;
 
 /// Reading a record takes milliseconds; a disk that takes this long is out of order.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
@@ -27,14 +26,10 @@ pub(super) struct Found {
 /// Finds a run by its id.
 pub(super) async fn find(web: &Web, user: &User, run: &str) -> Result<Found, WebError> {
     let run = RunId::parse(run)?;
-    let readable = web.forge().config().repositories.iter().filter(|repository| user.can_read(&repository.name));
-    let states: Vec<StateRoot> = readable.map(|repository| StateRoot::new(pikaci_state_root(repository))).collect();
-    read(move || {
-        let state = states.into_iter().find(|state| state.run_dir(&run).is_dir());
-        let state = state.ok_or_else(|| WebError::NotFound(format!("run {run} does not exist")))?;
-        Ok(Found { run, state })
-    })
-    .await
+    match web.forge().locate_run(&run).await? {
+        Some((repository, state)) if user.can_read(repository) => Ok(Found { run, state }),
+        Some(_) | None => Err(pikaci::StoreError::RunMissing { run }.into()),
+    }
 }
 
 /// Finds the job that is meant: the one that is named, which may not have begun yet, else the one whose log matters

@@ -1,14 +1,17 @@
 //! Moments, ages and durations as people read them.
 
+use std::borrow::Borrow;
+
 use jiff::Timestamp;
 
 /// Milliseconds since the Unix epoch, now.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
 /// A `<time>` with the moment for machines and on hover, and its age as text.
-pub fn age(at_ms: i64) -> String {
+pub(crate) fn age(at_ms: impl Borrow<i64>) -> String {
+    let at_ms = *at_ms.borrow();
     let Ok(at) = Timestamp::from_millisecond(at_ms) else { return "at an unknown time".to_owned() };
     let text = relative((now_ms() - at_ms) / 1000);
     let title = at.strftime("%Y-%m-%d %H:%M:%S UTC");
@@ -28,7 +31,8 @@ fn relative(seconds: i64) -> String {
 }
 
 /// A duration, as exact as it matters.
-pub fn duration(millis: u64) -> String {
+pub(crate) fn duration(millis: impl Borrow<u64>) -> String {
+    let millis = *millis.borrow();
     let seconds = millis / 1000;
     match seconds {
         0 => format!("{millis} ms"),
@@ -39,17 +43,18 @@ pub fn duration(millis: u64) -> String {
 }
 
 /// The time between two moments; without the second, until now.
-pub fn span(start: Timestamp, end: Option<Timestamp>) -> String {
+pub(crate) fn span(start: Timestamp, end: Option<Timestamp>) -> String {
     between(start.as_millisecond(), end.map(Timestamp::as_millisecond))
 }
 
 /// The time between two moments in milliseconds; without the second, until now.
-pub fn between(start_ms: i64, end_ms: Option<i64>) -> String {
+pub(crate) fn between(start_ms: i64, end_ms: Option<i64>) -> String {
     duration(u64::try_from(end_ms.unwrap_or_else(now_ms) - start_ms).unwrap_or(0))
 }
 
 /// A number of bytes, as exact as it matters.
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: impl Borrow<u64>) -> String {
+    let bytes = *bytes.borrow();
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

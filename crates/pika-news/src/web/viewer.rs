@@ -13,16 +13,16 @@ use crate::auth::{Presented, User};
 
 /// The user behind a JSON route or a stream; without one the answer is 401 and JSON.
 #[derive(Clone, Debug)]
-pub struct Viewer {
+pub(crate) struct Viewer {
     /// Who it is.
-    pub user: User,
+    pub(crate) user: User,
     /// What they identified themselves with; a stream asks again with it from time to time.
-    pub presented: Presented,
+    pub(crate) presented: Presented,
 }
 
 /// The user behind a page; without one the answer leads to the sign-in page.
 #[derive(Clone, Debug)]
-pub struct PageViewer(pub User);
+pub(crate) struct PageViewer(pub(crate) User);
 
 /// Lets only those through who are somebody. Every JSON route and stream is behind it.
 pub(super) async fn require_auth(State(web): State<Web>, mut request: Request, next: Next) -> Response {

@@ -2,16 +2,19 @@
 //!
 //! Invariant: the markup that is made here holds text of this file alone.
 
+use std::borrow::Borrow;
+
 use pikaci::{Fault, JobRecord, JobStatus, Outcome, RunRecord, RunStatus};
 
 use crate::forge::state::{BranchState, HeadState, LaneRunStatus, LaneState};
 use crate::forge::view::LaneRunView;
+use crate::web::time;
 
 /// A state as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
+pub(crate) struct Status {
     /// The words.
-    pub label: &'static str,
+    pub(crate) label: &'static str,
     tone: &'static str,
     icon: Icon,
 }
@@ -58,12 +61,12 @@ impl Status {
     }
 
     /// The markup in a line of text.
-    pub fn inline(self) -> String {
+    pub(crate) fn inline(self) -> String {
         self.markup("")
     }
 
     /// The markup where it stands out.
-    pub fn pill(self) -> String {
+    pub(crate) fn pill(self) -> String {
         self.markup(" pill")
     }
 
@@ -76,9 +79,9 @@ impl Status {
     }
 
     /// Only the icon, before a name; the words are there for who can't see it.
-    pub fn with_name(self, name: &str) -> String {
+    pub(crate) fn with_name(self, name: impl AsRef<str>) -> String {
         let Status { label, tone, icon } = self;
-        let name = askama::filters::escape(name, askama::filters::Html)
+        let name = askama::filters::escape(name.as_ref(), askama::filters::Html)
             .map_or_else(|never| match never {}, |name| name.to_string());
         format!(
             "<span class=\"status {tone}\" title=\"{label}\"><svg viewBox=\"0 0 24 24\" aria-hidden=\"true\">{}</svg>{name}<span class=\"visually-hidden\"> {label}</span></span>",
@@ -88,8 +91,8 @@ impl Status {
 }
 
 /// A branch's state.
-pub fn branch(state: BranchState) -> Status {
-    match state {
+pub(crate) fn branch(state: impl Borrow<BranchState>) -> Status {
+    match state.borrow() {
         BranchState::Open => Status::new("open", GOOD, Icon::Branch),
         BranchState::Merged => Status::new("merged", DONE, Icon::Merge),
         BranchState::Closed => Status::new("closed", BAD, Icon::Bar),
@@ -98,8 +101,8 @@ pub fn branch(state: BranchState) -> Status {
 }
 
 /// A head's state.
-pub fn head(state: HeadState) -> Status {
-    match state {
+pub(crate) fn head(state: impl Borrow<HeadState>) -> Status {
+    match state.borrow() {
         HeadState::NoManifest => Status::new("no manifest", QUIET, Icon::Dot),
         HeadState::ManifestError => Status::new("manifest error", BAD, Icon::Warning),
         HeadState::NothingRequired => Status::new("nothing required", QUIET, Icon::Dot),
@@ -113,8 +116,8 @@ pub fn head(state: HeadState) -> Status {
 }
 
 /// A lane's state.
-pub fn lane(state: LaneState) -> Status {
-    match state {
+pub(crate) fn lane(state: impl Borrow<LaneState>) -> Status {
+    match state.borrow() {
         LaneState::Queued => Status::new("queued", BUSY, Icon::Clock),
         LaneState::Running => Status::new("running", TURNING, Icon::Turning),
         LaneState::Passed => Status::new("passed", GOOD, Icon::Check),
@@ -129,26 +132,26 @@ pub fn lane(state: LaneState) -> Status {
 }
 
 /// How one attempt at a lane stands.
-pub fn lane_run(run: &LaneRunView) -> Status {
+pub(crate) fn lane_run(run: &LaneRunView) -> Status {
     match run.status {
         LaneRunStatus::Queued => Status::new("queued", BUSY, Icon::Clock),
         LaneRunStatus::Running => Status::new("running", TURNING, Icon::Turning),
-        LaneRunStatus::Finished => ended(run.outcome.as_ref(), run.fault.as_ref()),
+        LaneRunStatus::Finished => ended(&run.outcome, &run.fault),
     }
 }
 
 /// How a job stands.
-pub fn job(job: &JobRecord) -> Status {
+pub(crate) fn job(job: &JobRecord) -> Status {
     match job.status {
         JobStatus::Running => Status::new("running", TURNING, Icon::Turning),
         JobStatus::Passed => Status::new("passed", GOOD, Icon::Check),
         JobStatus::Skipped => Status::new("skipped", QUIET, Icon::Dot),
-        JobStatus::Failed | JobStatus::Unknown(_) => ended(job.outcome.as_ref(), job.fault.as_ref()),
+        JobStatus::Failed | JobStatus::Unknown(_) => ended(&job.outcome, &job.fault),
     }
 }
 
 /// How something ended.
-pub fn ended(outcome: Option<&Outcome>, fault: Option<&Fault>) -> Status {
+pub(crate) fn ended(outcome: &Option<Outcome>, fault: &Option<Fault>) -> Status {
     match (outcome, fault) {
         (Some(Outcome::Passed), _) => Status::new("passed", GOOD, Icon::Check),
         (Some(Outcome::TimedOut), _) => Status::new("timed out", BAD, Icon::Clock),
@@ -161,7 +164,7 @@ pub fn ended(outcome: Option<&Outcome>, fault: Option<&Fault>) -> Status {
 }
 
 /// A job that was planned and has not begun.
-pub fn planned(run: &RunRecord) -> Status {
+pub(crate) fn planned(run: &RunRecord) -> Status {
     match run.status {
         RunStatus::Running => Status::new("waiting", BUSY, Icon::Clock),
         RunStatus::Passed | RunStatus::Failed | RunStatus::Skipped | RunStatus::Unknown(_) => {
@@ -171,11 +174,30 @@ pub fn planned(run: &RunRecord) -> Status {
 }
 
 /// Whose fault it was, in words.
-pub fn fault(fault: &Fault) -> &str {
+pub(crate) fn fault(fault: &Fault) -> &str {
     match fault {
         Fault::Job => "the tested code",
         Fault::Infra => "the machinery",
         Fault::User => "a person who stopped it",
         Fault::Unknown(word) => word,
+    }
+}
+
+/// The first ten digits of a commit's id.
+pub(crate) fn short(oid: &str) -> &str {
+    oid.get(..10).unwrap_or(oid)
+}
+
+/// An attempt, where several are listed.
+pub(crate) fn attempt_name(run: &LaneRunView) -> String {
+    format!("attempt {}", run.attempt)
+}
+
+/// How long an attempt took, or has been running for.
+pub(crate) fn lane_run_time(run: &LaneRunView) -> String {
+    match (run.started_at_ms, run.finished_at_ms) {
+        (Some(started), Some(finished)) => format!("took {}", time::between(started, Some(finished))),
+        (Some(started), None) => format!("running for {}", time::between(started, None)),
+        (None, _) => String::new(),
     }
 }

@@ -1,0 +1,103 @@
+//! What browsers, scripts and git see of the forge, all below `/news`.
+//!
+//! Invariants: a handler extracts who asks, calls one use case, and converts; every answer carries the security headers;
+//! every page works without script, and its size does not depend on a log's.
+
+mod ansi;
+mod api;
+mod assets;
+mod error;
+pub mod git_http;
+mod live;
+mod pages;
+mod runs;
+mod security;
+mod time;
+mod viewer;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Redirect;
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Authenticator;
+use crate::forge::Forge;
+use error::{PageError, WebError};
+use live::Streams;
+pub use security::CONTENT_SECURITY_POLICY;
+
+/// No form of ours is larger.
+const FORM_BYTES_MAX: usize = 64 * 1024;
+
+/// What the handlers share. Clones share it too.
+#[derive(Clone)]
+pub struct Web {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    forge: Forge,
+    auth: Authenticator,
+    streams: Streams,
+    shutdown: CancellationToken,
+}
+
+impl Web {
+    /// Gathers what the handlers need. When `shutdown` is cancelled, every stream ends, so that the server can.
+    pub fn new(forge: Forge, auth: Authenticator, shutdown: CancellationToken) -> Web {
+        Web { inner: Arc::new(Inner { forge, auth, streams: Streams::new(), shutdown }) }
+    }
+
+    fn forge(&self) -> &Forge {
+        &self.inner.forge
+    }
+
+    fn auth(&self) -> &Authenticator {
+        &self.inner.auth
+    }
+
+    fn streams(&self) -> &Streams {
+        &self.inner.streams
+    }
+
+    fn shutdown(&self) -> &CancellationToken {
+        &self.inner.shutdown
+    }
+
+    fn public_url(&self) -> &str {
+        &self.inner.forge.config().public_url
+    }
+
+    /// Whether browsers reach the forge over TLS, so that the session's cookie may be confined to it.
+    fn is_secure(&self) -> bool {
+        self.public_url().starts_with("https://")
+    }
+}
+
+/// Builds the routes of pages, API and streams. Git's routes come from [`git_http::router`] and are merged beside them,
+/// because what limits a form must not limit a push.
+pub fn router(web: Web) -> Router {
+    Router::new()
+        .route("/", get(async || Redirect::to("/news")))
+        .route("/news/", get(async || Redirect::permanent("/news")))
+        .route("/news/static/{hash}/{name}", get(assets::show))
+        .merge(pages::router())
+        .merge(api::router(web.clone()))
+        .fallback(async || -> PageError { WebError::NotFound("There is no such page.".to_owned()).into() })
+        .method_not_allowed_fallback(async || -> PageError {
+            WebError::Refused(StatusCode::METHOD_NOT_ALLOWED, "This can't be done here.".to_owned()).into()
+        })
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .layer(from_fn_with_state(web.clone(), security::same_origin))
+        .layer(from_fn(security::headers))
+        .with_state(web)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! What the buttons do, for programs.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+
+use super::branch::{find, find_lane_run};
+use crate::forge::RerunScope;
+use crate::forge::id::LaneRunId;
+use crate::forge::view::{BranchView, LaneRunDetail, Merged};
+use crate::web::Web;
+use crate::web::pages::check_head;
+use crate::web::error::{ApiError, WebError};
+use crate::web::viewer::Viewer;
+
+/// The head that the caller saw.
+#[derive(Debug, Deserialize)]
+pub(super) struct ExpectedHead {
+    expected_head: String,
+}
+
+/// What is run again.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Rerun {
+    /// Only what did not pass.
+    #[serde(default)]
+    failed: bool,
+}
+
+/// An attempt that was queued.
+#[derive(Debug, Serialize)]
+pub(super) struct Queued {
+    lane_run_id: LaneRunId,
+}
+
+/// `POST /news/api/forge/branch/{id}/merge` with `{"expected_head": …}`
+pub(super) async fn merge(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    body: Result<Json<ExpectedHead>, JsonRejection>,
+) -> Result<Json<Merged>, ApiError> {
+    let branch = find(&web, &viewer.user, &id).await?;
+    may_write(&viewer, &branch.row.repository)?;
+    let Json(body) = body.map_err(unreadable)?;
+    Ok(Json(web.forge().merge(&branch.row.repository, branch.row.id, &body.expected_head, &viewer.user.name).await?))
+}
+
+/// `POST /news/api/forge/branch/{id}/close` with `{"expected_head": …}`
+pub(super) async fn close(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    body: Result<Json<ExpectedHead>, JsonRejection>,
+) -> Result<Json<BranchView>, ApiError> {
+    let branch = find(&web, &viewer.user, &id).await?;
+    may_write(&viewer, &branch.row.repository)?;
+    let Json(body) = body.map_err(unreadable)?;
+    check_head(&branch, &body.expected_head)?;
+    let (repository, id) = (&branch.row.repository, branch.row.id);
+    web.forge().close(repository, id, &viewer.user.name).await?;
+    Ok(Json(web.forge().branch(repository, id).await?))
+}
+
+/// `POST /news/api/forge/lane-run/{id}/rerun` with `{"failed": true}`, or without a body for everything
+pub(super) async fn rerun(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    body: Result<Option<Json<Rerun>>, JsonRejection>,
+) -> Result<Json<Queued>, ApiError> {
+    let detail = find_lane_run(&web, &viewer.user, &id).await?;
+    may_write(&viewer, &detail.repository)?;
+    let body = body.map_err(unreadable)?.map(|Json(body)| body).unwrap_or_default();
+    let scope = if body.failed { RerunScope::Failed } else { RerunScope::All };
+    let lane_run_id = web.forge().rerun(&detail.repository, detail.run.id, scope, &viewer.user.name).await?;
+    Ok(Json(Queued { lane_run_id }))
+}
+
+/// `POST /news/api/forge/lane-run/{id}/cancel`
+pub(super) async fn cancel(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+) -> Result<Json<LaneRunDetail>, ApiError> {
+    let detail = find_lane_run(&web, &viewer.user, &id).await?;
+    may_write(&viewer, &detail.repository)?;
+    web.forge().cancel(&detail.repository, detail.run.id, &viewer.user.name).await?;
+    Ok(Json(web.forge().lane_run(&detail.repository, detail.run.id).await?))
+}
+
+fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
+    if viewer.user.can_write(repository) {
+        return Ok(());
+    }
+    let message = format!("you may not change repository {repository:?}");
+    Err(WebError::Refused(axum::http::StatusCode::FORBIDDEN, message))
+}
+
+fn unreadable(rejection: JsonRejection) -> WebError {
+    WebError::bad_request(format!("the body can't be read: {}", rejection.body_text()))
+}

@@ -1,0 +1,184 @@
+//! What the forge knows of repositories, branches and lane runs, as JSON.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use pikaci::{PreparedOutputsRecord, RunId, RunLogsMetadata, RunRecord};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::User;
+use crate::forge::id::{BranchId, LaneRunId};
+use crate::forge::state::BranchState;
+use crate::forge::view::{
+    BranchFilter, BranchList, BranchView, LaneRunDetail, LaneRunView, LaneView, RepositoryRow,
+};
+use crate::web::error::{ApiError, WebError};
+use crate::web::viewer::Viewer;
+use crate::web::{Web, runs};
+
+const BRANCHES_DEFAULT: u32 = 50;
+const BRANCHES_MAX: u32 = 200;
+
+/// `GET /news/api/forge/repositories`
+pub(super) async fn repositories(
+    viewer: Viewer,
+    State(web): State<Web>,
+) -> Result<Json<Vec<RepositoryRow>>, ApiError> {
+    let rows = web.forge().repositories().await?;
+    Ok(Json(rows.into_iter().filter(|row| viewer.user.can_read(&row.name)).collect()))
+}
+
+/// Which branches are wanted.
+#[derive(Debug, Deserialize)]
+pub(super) struct BranchesQuery {
+    state: Option<String>,
+    limit: Option<u32>,
+    #[serde(default)]
+    offset: u32,
+}
+
+/// `GET /news/api/forge/repository/{name}/branches?state=&limit=&offset=`
+pub(super) async fn list(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(name): Path<String>,
+    Query(query): Query<BranchesQuery>,
+) -> Result<Json<BranchList>, ApiError> {
+    if !viewer.user.can_read(&name) {
+        return Err(WebError::NotFound(format!("there is no repository {name:?}")).into());
+    }
+    let unknown = || WebError::bad_request("`state` is `open`, `merged`, `closed` or `deleted`");
+    let state = query.state.as_deref().map(|text| BranchState::parse(text).ok_or_else(unknown)).transpose()?;
+    let limit = query.limit.unwrap_or(BRANCHES_DEFAULT).min(BRANCHES_MAX);
+    Ok(Json(web.forge().branches(&name, BranchFilter { state, limit, offset: query.offset }).await?))
+}
+
+/// `GET /news/api/forge/branch/{id}`
+pub(super) async fn show(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+) -> Result<Json<BranchView>, ApiError> {
+    Ok(Json(find(&web, &viewer.user, &id).await?))
+}
+
+/// `GET /news/api/forge/lane-run/{id}`
+pub(super) async fn lane_run(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+) -> Result<Json<LaneRunDetail>, ApiError> {
+    Ok(Json(find_lane_run(&web, &viewer.user, &id).await?))
+}
+
+/// Which lane run is meant; without either the first lane's latest.
+#[derive(Debug, Deserialize)]
+pub(super) struct LogsQuery {
+    lane: Option<String>,
+    lane_run_id: Option<String>,
+}
+
+/// What is known of a lane's run without reading a log.
+#[derive(Debug, Serialize)]
+pub(super) struct ForgeBranchLogsResponse {
+    branch_id: BranchId,
+    branch_name: String,
+    run_id: Option<RunId>,
+    lane: Option<ForgeLane>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pikaci_run: Option<RunRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pikaci_log_metadata: Option<RunLogsMetadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pikaci_prepared_outputs: Option<PreparedOutputsRecord>,
+}
+
+/// A lane, seen from one of its attempts.
+#[derive(Debug, Serialize)]
+struct ForgeLane {
+    #[serde(flatten)]
+    lane: LaneView,
+    lane_run: Option<LaneRunView>,
+    status: Option<String>,
+}
+
+/// `GET /news/api/forge/branch/{id}/logs?lane=&lane_run_id=`
+pub(super) async fn logs(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    Query(query): Query<LogsQuery>,
+) -> Result<Json<ForgeBranchLogsResponse>, ApiError> {
+    let branch = find(&web, &viewer.user, &id).await?;
+    let found = find_lane(&web, &viewer.user, &branch, &query).await?;
+    let (lane, lane_run) = found.map_or((None, None), |(lane, run)| (Some(lane), run));
+    let run_id = lane_run.as_ref().and_then(|run| run.run_id.clone());
+    let bundle = match &run_id {
+        Some(run) => {
+            let (state, run) = (web.forge().state_root(&branch.row.repository)?, run.clone());
+            // A run that was named but not begun, or was removed, leaves the forge's own knowledge to show.
+            runs::read(move || Ok(pikaci::load_run_bundle(&state, &run)?)).await.ok()
+        }
+        None => None,
+    };
+    let (pikaci_run, pikaci_log_metadata, pikaci_prepared_outputs) = match bundle {
+        Some(bundle) => (Some(bundle.record), Some(bundle.logs), bundle.prepared_outputs),
+        None => (None, None, None),
+    };
+    let status = lane_run.as_ref().map(|run| run.status.to_string());
+    Ok(Json(ForgeBranchLogsResponse {
+        branch_id: branch.row.id,
+        branch_name: branch.row.name,
+        run_id,
+        lane: lane.map(|lane| ForgeLane { lane, lane_run, status }),
+        pikaci_run,
+        pikaci_log_metadata,
+        pikaci_prepared_outputs,
+    }))
+}
+
+type FoundLane = Option<(LaneView, Option<LaneRunView>)>;
+
+async fn find_lane(web: &Web, user: &User, branch: &BranchView, query: &LogsQuery) -> Result<FoundLane, WebError> {
+    if let Some(id) = &query.lane_run_id {
+        let detail = find_lane_run(web, user, id).await?;
+        let is_meant = detail.branch_id == branch.row.id
+            && query.lane.as_ref().is_none_or(|lane| *lane == detail.lane.target);
+        if !is_meant {
+            return Err(WebError::NotFound("this branch has no such lane run".to_owned()));
+        }
+        return Ok(Some((detail.lane, Some(detail.run))));
+    }
+    let lanes = &branch.head.lanes;
+    let lane = match &query.lane {
+        Some(name) => {
+            let missing = || WebError::NotFound(format!("the head of this branch has no lane {name:?}"));
+            Some(lanes.iter().find(|lane| lane.target == *name).ok_or_else(missing)?)
+        }
+        None => lanes.iter().find(|lane| !lane.attempts.is_empty()).or(lanes.first()),
+    };
+    Ok(lane.map(|lane| (lane.clone(), lane.attempts.first().cloned())))
+}
+
+/// Finds a branch that the user may read.
+pub(super) async fn find(web: &Web, user: &User, id: &str) -> Result<BranchView, WebError> {
+    let missing = || WebError::NotFound("there is no such branch".to_owned());
+    let id: BranchId = id.parse().map_err(|_| missing())?;
+    let repository = web.forge().repository_of_branch(id).await?;
+    if !user.can_read(repository) {
+        return Err(missing());
+    }
+    Ok(web.forge().branch(repository, id).await?)
+}
+
+/// Finds a lane run that the user may read.
+pub(super) async fn find_lane_run(web: &Web, user: &User, id: &str) -> Result<LaneRunDetail, WebError> {
+    let missing = || WebError::NotFound("there is no such lane run".to_owned());
+    let id: LaneRunId = id.parse().map_err(|_| missing())?;
+    for repository in web.forge().repository_names().filter(|name| user.can_read(name)) {
+        match web.forge().lane_run(repository, id).await {
+            Err(error) if error.is_not_found() => {}
+            found => return Ok(found?),
+        }
+    }
+    Err(missing())
+}

@@ -1,0 +1,87 @@
+//! The pages: rendered here, complete without script. The script only keeps them fresh.
+//!
+//! Invariant: text from outside reaches markup through the templates' escaping, or through `ansi` and `words`, which
+//! escape too.
+
+mod branch;
+mod changes;
+mod home;
+mod lane_run;
+mod repository;
+mod sign_in;
+mod tokens;
+
+pub(super) use branch::check_head;
+
+use askama::Template;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{get, post};
+
+use super::Web;
+use super::error::{PageError, WebError};
+use super::{time, words};
+use crate::auth::User;
+
+/// The routes of the pages.
+pub(super) fn router() -> Router<Web> {
+    Router::new()
+        .route("/news", get(home::show))
+        .route("/news/sign-in", get(sign_in::explain))
+        .route("/news/sign-in/{secret}", get(sign_in::show).post(sign_in::consume))
+        .route("/news/sign-out", post(sign_in::sign_out))
+        .route("/news/settings/tokens", get(tokens::show).post(tokens::create))
+        .route("/news/settings/tokens/{id}/revoke", post(tokens::revoke))
+        .route("/news/{repository}", get(repository::show))
+        .route("/news/{repository}/branch/{id}", get(branch::show))
+        .route("/news/{repository}/branch/{id}/merge", post(branch::merge))
+        .route("/news/{repository}/branch/{id}/close", post(branch::close))
+        .route("/news/{repository}/lane-run/{id}", get(lane_run::show))
+        .route("/news/{repository}/lane-run/{id}/rerun", post(lane_run::rerun))
+        .route("/news/{repository}/lane-run/{id}/cancel", post(lane_run::cancel))
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    user: Option<User>,
+    status: u16,
+    title: &'static str,
+    message: String,
+}
+
+/// Renders an error as a page.
+pub(super) fn problem(error: &WebError, user: Option<User>) -> Response {
+    let status = error.status();
+    let title = match status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::CONFLICT => "This can't be done now",
+        StatusCode::INTERNAL_SERVER_ERROR => "Something went wrong",
+        _ => "This can't be done",
+    };
+    let page = ProblemPage { user, status: status.as_u16(), title, message: error.message() };
+    match page.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the page of an error can't be rendered");
+            (status, title).into_response()
+        }
+    }
+}
+
+fn render(page: &impl Template) -> Result<Response, PageError> {
+    let html = page.render().map_err(|error| WebError::internal(&error))?;
+    Ok(Html(html).into_response())
+}
+
+/// Shows who asked on the page of an error too.
+fn as_seen_by(user: &User) -> impl FnOnce(PageError) -> PageError {
+    let user = user.clone();
+    move |error| PageError { user: Some(user), ..error }
+}
+
+fn not_found(what: &str) -> WebError {
+    WebError::NotFound(format!("There is no such {what}."))
+}

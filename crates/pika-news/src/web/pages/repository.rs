@@ -1,0 +1,86 @@
+//! `GET /news/{repository}`: its branches by state, a page at a time.
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::{as_seen_by, not_found, render, time, words};
+use crate::auth::User;
+use crate::forge::state::BranchState;
+use crate::forge::view::{BranchFilter, BranchList, RepositoryView};
+use crate::web::Web;
+use crate::web::error::PageError;
+use crate::web::viewer::PageViewer;
+
+const BRANCHES_PER_PAGE: u32 = 50;
+
+/// Which branches are wanted.
+#[derive(Debug, Deserialize)]
+pub(super) struct RepositoryQuery {
+    state: Option<String>,
+    #[serde(default)]
+    offset: u32,
+}
+
+#[derive(Template)]
+#[template(path = "repository.html")]
+struct RepositoryPage {
+    user: Option<User>,
+    repository: RepositoryView,
+    clone_url: String,
+    tabs: Vec<Tab>,
+    state: BranchState,
+    list: BranchList,
+    offset: u32,
+    previous: u32,
+    next: u32,
+}
+
+struct Tab {
+    state: BranchState,
+    label: &'static str,
+    count: u32,
+    is_current: bool,
+}
+
+/// Shows a repository.
+pub(super) async fn show(
+    PageViewer(user): PageViewer,
+    State(web): State<Web>,
+    Path(name): Path<String>,
+    Query(query): Query<RepositoryQuery>,
+) -> Result<Response, PageError> {
+    page(&web, &user, &name, &query).await.map_err(as_seen_by(&user))
+}
+
+async fn page(web: &Web, user: &User, name: &str, query: &RepositoryQuery) -> Result<Response, PageError> {
+    if !user.can_read(name) {
+        return Err(not_found("repository").into());
+    }
+    let state = query.state.as_deref().and_then(BranchState::parse).unwrap_or(BranchState::Open);
+    // Deleted branches are shown among the closed.
+    let state = if state == BranchState::Deleted { BranchState::Closed } else { state };
+    let repository = web.forge().repository(name).await?;
+    let filter = BranchFilter { state: Some(state), limit: BRANCHES_PER_PAGE, offset: query.offset };
+    let list = web.forge().branches(name, filter).await?;
+    let counts = repository.counts;
+    let tab = |of, label, count| Tab { state: of, label, count, is_current: of == state };
+    let tabs = vec![
+        tab(BranchState::Open, "Open", counts.open),
+        tab(BranchState::Merged, "Merged", counts.merged),
+        tab(BranchState::Closed, "Closed", counts.closed),
+    ];
+    let clone_url = format!("{}{}", web.public_url(), repository.clone_path);
+    render(&RepositoryPage {
+        user: Some(user.clone()),
+        repository,
+        clone_url,
+        tabs,
+        state,
+        list,
+        offset: query.offset,
+        previous: query.offset.saturating_sub(BRANCHES_PER_PAGE),
+        next: query.offset.saturating_add(BRANCHES_PER_PAGE),
+    })
+}

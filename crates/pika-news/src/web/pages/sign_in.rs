@@ -1,0 +1,81 @@
+//! Signing in with a one-time link, and out again.
+//!
+//! Invariant: looking at a link never uses it up, because chat programs look at links too.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+
+use super::render;
+use crate::auth::{Presented, SESSION_COOKIE, SESSION_LIFETIME, Secret, User};
+use crate::web::Web;
+use crate::web::error::PageError;
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage {
+    user: Option<User>,
+    link: SignInLink,
+}
+
+enum SignInLink {
+    None,
+    Good { user_name: String, secret: String },
+    Spent,
+}
+
+/// `GET /news/sign-in`: says how to get a link.
+pub(super) async fn explain(State(web): State<Web>, headers: HeaderMap) -> Result<Response, PageError> {
+    let user = match Presented::read(&headers) {
+        Some(presented) => web.auth().identify(&presented).await?,
+        None => None,
+    };
+    if user.is_some() {
+        return Ok(Redirect::to("/news").into_response());
+    }
+    render(&SignInPage { user, link: SignInLink::None })
+}
+
+/// `GET /news/sign-in/{secret}`: asks for a click.
+pub(super) async fn show(State(web): State<Web>, Path(secret): Path<String>) -> Result<Response, PageError> {
+    match web.auth().find_sign_in_link(&secret).await? {
+        Some(user) => render(&SignInPage { user: None, link: SignInLink::Good { user_name: user.name, secret } }),
+        None => spent(),
+    }
+}
+
+/// `POST /news/sign-in/{secret}`: uses the link up.
+pub(super) async fn consume(State(web): State<Web>, Path(secret): Path<String>) -> Result<Response, PageError> {
+    match web.auth().sign_in(&secret).await? {
+        Some(session) => {
+            let cookie = cookie(session.reveal(), SESSION_LIFETIME.as_secs(), web.is_secure());
+            Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/news")).into_response())
+        }
+        None => spent(),
+    }
+}
+
+/// `POST /news/sign-out`
+pub(super) async fn sign_out(State(web): State<Web>, headers: HeaderMap) -> Result<Response, PageError> {
+    if let Some(Presented::Session(session)) = Presented::read(&headers) {
+        web.auth().sign_out(&session).await?;
+    }
+    let cookie = cookie("", 0, web.is_secure());
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/news/sign-in")).into_response())
+}
+
+/// Gives a session's cookie again, so that the browser keeps it as long as the forge does.
+pub(super) fn renewed_cookie(session: &Secret, is_secure: bool) -> String {
+    cookie(session.reveal(), SESSION_LIFETIME.as_secs(), is_secure)
+}
+
+fn spent() -> Result<Response, PageError> {
+    let page = render(&SignInPage { user: None, link: SignInLink::Spent })?;
+    Ok((StatusCode::NOT_FOUND, page).into_response())
+}
+
+fn cookie(value: &str, age_s: u64, is_secure: bool) -> String {
+    let secure = if is_secure { "; Secure" } else { "" };
+    format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}")
+}

@@ -1,0 +1,88 @@
+//! `/news/settings/tokens`: a user's API tokens.
+//!
+//! Invariant: a token's secret is on the page that its creation answers with, and nowhere else.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::Deserialize;
+
+use super::{as_seen_by, not_found, render, time};
+use crate::auth::{AuthError, Token, User};
+use crate::web::Web;
+use crate::web::error::{PageError, WebError};
+use crate::web::viewer::PageViewer;
+
+#[derive(Template)]
+#[template(path = "tokens.html")]
+struct TokensPage {
+    user: Option<User>,
+    tokens: Vec<Token>,
+    created: Option<String>,
+    problem: Option<String>,
+    clone_example: String,
+}
+
+/// What the form sends.
+#[derive(Debug, Deserialize)]
+pub(super) struct NewToken {
+    title: String,
+}
+
+/// Lists them.
+pub(super) async fn show(PageViewer(user): PageViewer, State(web): State<Web>) -> Result<Response, PageError> {
+    page(&web, &user, None, None).await.map_err(as_seen_by(&user))
+}
+
+/// Makes one and shows its secret.
+pub(super) async fn create(
+    PageViewer(user): PageViewer,
+    State(web): State<Web>,
+    Form(form): Form<NewToken>,
+) -> Result<Response, PageError> {
+    let result = async {
+        match web.auth().create_token(&user, &form.title).await {
+            Ok(secret) => page(&web, &user, Some(secret.reveal().to_owned()), None).await,
+            Err(error @ (AuthError::TokenTitle | AuthError::TooManyTokens)) => {
+                let problem = WebError::from(error);
+                let page = page(&web, &user, None, Some(problem.message())).await?;
+                Ok((problem.status(), page).into_response())
+            }
+            Err(error) => Err(error.into()),
+        }
+    };
+    result.await.map_err(as_seen_by(&user))
+}
+
+/// Revokes one.
+pub(super) async fn revoke(
+    PageViewer(user): PageViewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+) -> Result<Response, PageError> {
+    let result = async {
+        let id = id.parse().map_err(|_| not_found("token"))?;
+        match web.auth().revoke_token(&user, id).await? {
+            true => Ok(Redirect::to("/news/settings/tokens").into_response()),
+            false => Err(not_found("token").into()),
+        }
+    };
+    result.await.map_err(as_seen_by(&user))
+}
+
+async fn page(
+    web: &Web,
+    user: &User,
+    created: Option<String>,
+    problem: Option<String>,
+) -> Result<Response, PageError> {
+    let tokens = web.auth().list_tokens(user).await?;
+    let repository = web.forge().config().repositories.iter().find(|repository| user.can_read(&repository.name));
+    let name = repository.map_or("NAME", |repository| &repository.name);
+    let clone_example = match web.public_url().split_once("://") {
+        Some((scheme, host)) => format!("{scheme}://{}@{host}/news/git/{name}.git", user.name),
+        None => String::new(),
+    };
+    render(&TokensPage { user: Some(user.clone()), tokens, created, problem, clone_example })
+}
