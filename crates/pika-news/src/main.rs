@@ -1,2 +1,85 @@
-//! The binary.
-fn main() {}
+//! The command `pika-news`: the forge's server, its operator's commands, and the hook of its repositories.
+//!
+//! Invariant: the environment is read here and in `commands/` only; below, everything is handed in.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod commands;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use pika_news::hook::HookCall;
+
+/// The name that git calls the hook by.
+const HOOK: &str = "post-receive";
+
+/// A forge that tests every branch with pikaci.
+#[derive(Debug, Parser)]
+#[command(name = "pika-news", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the repositories of a configuration
+    Serve(ConfigArgument),
+    /// Check a configuration, and print every problem with its line
+    CheckConfig(ConfigArgument),
+    /// Serve a sample repository with a passing, a failing and a slow branch
+    Demo(commands::demo::Arguments),
+    /// Make tokens, which are the passwords of git and of scripts
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Print a one-time sign-in link
+    SignInLink(commands::access::Arguments),
+    /// Tell the forge of a push; git calls this
+    #[command(hide = true)]
+    Hook {
+        /// The hook's name
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it; it is not shown again
+    Create(commands::access::Arguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let called_as = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&called_as).file_name().is_some_and(|name| name == HOOK) {
+        return hook();
+    }
+    let done = match Arguments::parse().command {
+        Command::Serve(argument) => commands::serve::run(&argument.config),
+        Command::CheckConfig(argument) => commands::check_config::run(&argument.config),
+        Command::Demo(arguments) => commands::demo::run(&arguments),
+        Command::Token(TokenCommand::Create(arguments)) => commands::access::create_token(&arguments),
+        Command::SignInLink(arguments) => commands::access::print_sign_in_link(&arguments),
+        Command::Hook { .. } => return hook(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pika-news: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Never fails a push.
+fn hook() -> ExitCode {
+    HookCall::from_variables(|name| std::env::var_os(name)).run(std::io::stdin(), std::io::stdout());
+    ExitCode::SUCCESS
+}

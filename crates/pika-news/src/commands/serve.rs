@@ -1,0 +1,211 @@
+//! `pika-news serve`: opens everything, serves until SIGTERM or Ctrl-C, and drains.
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
+use pika_news::auth::Authenticator;
+use pika_news::ci::{Ci, PikaciProgram};
+use pika_news::config::Config;
+use pika_news::forge::Forge;
+use pika_news::hook;
+use pika_news::hook_socket::HookSocket;
+use pika_news::web::git_http::{self, GitHttpConfig};
+use pika_news::web::{self, Web};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// How long requests may take to end after a shutdown was asked for.
+const HTTP_DEADLINE: Duration = Duration::from_secs(5);
+const LOG_VARIABLE: &str = "PIKA_NEWS_LOG";
+
+/// Serves a configuration.
+pub(crate) fn run(file: &Path) -> Result<()> {
+    let config = Config::load(file)?;
+    super::runtime()?.block_on(async {
+        let server = Server::open(config).await?;
+        println!("pika-news serves {}/news", server.public_url());
+        if let Some(link) = server.first_sign_in_link().await? {
+            println!("sign in as administrator, once, with {link}");
+        }
+        server.serve().await
+    })
+}
+
+/// A forge that is open and listens, and serves nothing yet.
+pub(super) struct Server {
+    forge: Forge,
+    authenticator: Authenticator,
+    listener: TcpListener,
+    hook_socket: HookSocket,
+    hook_socket_path: PathBuf,
+    /// Held as long as the forge lives: two forges on one folder would run everything twice.
+    _lock: File,
+}
+
+impl Server {
+    pub(super) async fn open(mut config: Config) -> Result<Server> {
+        let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+        // Fails only when it was done before.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+        let store = super::open_store(&config)?;
+        let lock = lock(&config.data)?;
+        let listener = listen(&mut config).await?;
+        let program = PikaciProgram { program: find_pikaci(&config)?, environment: environment(&config) };
+        let clock = Arc::new(Timestamp::now);
+        let ci = Ci::new(config.ci.clone(), program);
+        let hook_socket_path = std::path::absolute(config.data.join("hook.sock"))?;
+        let hook_socket = HookSocket::bind(&hook_socket_path).await?;
+        let forge = Forge::open(config, store.clone(), clock, ci).await?;
+        install_hooks(&forge, &hook_socket_path).await?;
+        let authenticator = Authenticator::new(store);
+        Ok(Server { forge, authenticator, listener, hook_socket, hook_socket_path, _lock: lock })
+    }
+
+    pub(super) fn public_url(&self) -> &str {
+        &self.forge.config().public_url
+    }
+
+    pub(super) fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Makes the first administrator and a link for them; `None` when there are users already.
+    pub(super) async fn first_sign_in_link(&self) -> Result<Option<String>> {
+        if self.authenticator.has_users().await? {
+            return Ok(None);
+        }
+        let user = self.authenticator.ensure_user(super::FIRST_USER, true).await?;
+        let path = self.authenticator.create_sign_in_link(&user).await?;
+        Ok(Some(format!("{}{path}", self.public_url())))
+    }
+
+    /// Serves until a signal asks for the end.
+    pub(super) async fn serve(self) -> Result<()> {
+        let (shutdown, hooks_end) = (CancellationToken::new(), CancellationToken::new());
+        let hooks = tokio::spawn(self.hook_socket.serve(self.forge.clone(), hooks_end.clone()));
+        self.forge.start().await;
+        let repositories = self
+            .forge
+            .repository_names()
+            .map(|name| Ok((name.to_owned(), self.forge.git(name)?)))
+            .collect::<Result<git_http::Repositories>>()?;
+        let git = git_http::router(
+            self.authenticator.clone(),
+            repositories,
+            GitHttpConfig::new(self.hook_socket_path.clone()),
+        );
+        let pages = web::router(Web::new(self.forge.clone(), self.authenticator.clone(), shutdown.clone()));
+        let http = axum::serve(self.listener, git.merge(pages))
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let mut http = tokio::spawn(http.into_future());
+        tokio::select! {
+            ended = &mut http => {
+                ended??;
+                bail!("the server has ended by itself");
+            }
+            asked = asked_to_end() => asked?,
+        }
+        tracing::info!("draining");
+        shutdown.cancel();
+        let http = async {
+            if tokio::time::timeout(HTTP_DEADLINE, http).await.is_err() {
+                tracing::warn!("some requests did not end in time and were cut");
+            }
+        };
+        tokio::join!(http, self.forge.drain());
+        hooks_end.cancel();
+        hooks.await?;
+        Ok(())
+    }
+}
+
+async fn asked_to_end() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn lock(data: &Path) -> Result<File> {
+    let path = data.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another forge is running with {}; stop it first, or configure another data folder",
+            data.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+/// Listens, and puts the port into the public URL when the system chose it.
+async fn listen(config: &mut Config) -> Result<TcpListener> {
+    let wanted = config.listen;
+    let listener = TcpListener::bind(wanted)
+        .await
+        .with_context(|| format!("cannot listen on {wanted}; set `listen` to a free address"))?;
+    let found: SocketAddr = listener.local_addr()?;
+    if wanted.port() == 0 && config.public_url == format!("http://{wanted}") {
+        config.public_url = format!("http://{found}");
+    }
+    config.listen = found;
+    Ok(listener)
+}
+
+/// Finds `pikaci`: as configured, else beside this program, else on the path.
+fn find_pikaci(config: &Config) -> Result<PathBuf> {
+    let name = match &config.ci.pikaci {
+        Some(path) if path.components().count() > 1 => {
+            if !path.is_file() {
+                bail!("there is no program {}; correct `pikaci` under [ci]", path.display());
+            }
+            return Ok(path.clone());
+        }
+        Some(name) => name.clone(),
+        None => {
+            let beside = std::env::current_exe()?.with_file_name("pikaci");
+            if beside.is_file() {
+                return Ok(beside);
+            }
+            PathBuf::from("pikaci")
+        }
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|file| file.is_file());
+    found.with_context(|| {
+        format!(
+            "there is no program {} beside pika-news or on the path; install it or set `pikaci` under [ci]",
+            name.display()
+        )
+    })
+}
+
+/// What a lane's `pikaci` sees: the variables on the list that are set, and nothing else.
+fn environment(config: &Config) -> Vec<(OsString, OsString)> {
+    let value = |name: &String| std::env::var_os(name).map(|value| (OsString::from(name), value));
+    config.ci.pass_env.iter().filter_map(value).collect()
+}
+
+async fn install_hooks(forge: &Forge, socket: &Path) -> Result<()> {
+    let program = std::env::current_exe()?;
+    for name in forge.repository_names() {
+        let git = forge.git(name)?;
+        git.install_hook(&program).with_context(|| format!("cannot install the hook of {name}"))?;
+        git.set_config(hook::SOCKET_SETTING, &socket.to_string_lossy()).await?;
+    }
+    Ok(())
+}
