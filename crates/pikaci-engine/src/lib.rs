@@ -13,6 +13,8 @@
 
 pub mod artifacts;
 pub mod dispatch;
+#[cfg(test)]
+mod exam;
 pub mod executor;
 pub mod host_log;
 pub mod recover;

@@ -126,7 +126,7 @@ impl Arguments {
     fn system(&mut self, path: &Path) {
         match fs::read_link(path) {
             Ok(target) => {
-                self.0.extend(["--symlink".into(), target.into_os_string(), path.as_os_str().to_owned()])
+                self.0.extend(["--symlink".into(), target.into_os_string(), path.as_os_str().to_owned()]);
             }
             Err(_) => self.read_only(path, path),
         }
