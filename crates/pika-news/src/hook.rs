@@ -4,7 +4,7 @@
 //!
 //! Invariant: a push never fails here and never waits long. A forge that is away finds the push by itself later.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,14 +21,6 @@ pub const SOCKET_VARIABLE: &str = "PIKA_NEWS_HOOK_SOCKET";
 pub const ACTOR_VARIABLE: &str = "PIKA_NEWS_ACTOR";
 /// Names the forge's socket in a repository's configuration, for pushes that do not come through the forge.
 pub const SOCKET_SETTING: &str = "pika-news.socket";
-
-/// The name that git calls the hook by.
-const HOOK_NAME: &str = "post-receive";
-
-/// Whether a program was called by the name of the hook, as git does, rather than by its own.
-pub fn is_called_as_hook(program: &OsStr) -> bool {
-    Path::new(program).file_name() == Some(OsStr::new(HOOK_NAME))
-}
 
 /// The most a message may have, in either direction.
 pub(crate) const MESSAGE_BYTES_MAX: u64 = 1 << 20;

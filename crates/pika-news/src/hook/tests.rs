@@ -116,14 +116,6 @@ async fn what_git_would_never_write_is_not_passed_on() {
 }
 
 #[test]
-fn the_binary_knows_its_part_from_the_name_it_was_called_by() {
-    assert!(
-        is_called_as_hook(OsStr::new("hooks/post-receive")) && is_called_as_hook(OsStr::new("post-receive"))
-    );
-    assert!(!is_called_as_hook(OsStr::new("/usr/bin/pika-news")) && !is_called_as_hook(OsStr::new("")));
-}
-
-#[test]
 fn a_hook_takes_its_place_from_git_and_the_rest_from_the_forge() {
     let variables = |name: &str| match name {
         SOCKET_VARIABLE => Some("/run/hook.sock".into()),
