@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a binary talks to its user")]
 
+mod bench;
 mod cargo;
 mod demo;
 mod test;
@@ -30,6 +31,8 @@ enum Task {
     Test,
     /// Builds both programs and serves a sample forge on 127.0.0.1.
     Demo(demo::Arguments),
+    /// Prints our figures, each beside a peer's in the same run.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test => test::run(),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     report(done)
 }
