@@ -1,0 +1,181 @@
+//! The words of the command line.
+//!
+//! Invariant: ids are parsed here, so that nothing behind this file holds a name that could be mistaken for a path.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use pikaci::{JobId, RunId};
+
+use crate::run_name::RunName;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 passed or skipped, 1 a job failed, 2 usage or manifest, 3 infrastructure, 4 timed out, 130 cancelled.";
+
+/// Runs the jobs of a repository's pikaci.toml, each on a frozen copy of the tree.
+#[derive(Debug, Parser)]
+#[command(name = "pikaci", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// The folder of runs and snapshots [default: $PIKACI_STATE_ROOT, else ./.pikaci]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state_root: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a target, or one of its jobs with what it needs
+    Run(RunArguments),
+    /// Run the jobs of an earlier run again, on the same tree
+    Rerun(RerunArguments),
+    /// Write a pikaci.toml that fits the repository
+    Init,
+    /// List the runs, newest first
+    List(Json),
+    /// Show where a run stands
+    Status(RunAndJson),
+    /// Print the log of a job
+    Logs(LogsArguments),
+    /// Explain why a run did not pass
+    Why(RunAndJson),
+    /// Stop a run
+    Cancel {
+        /// A run id, a unique beginning of one, or `latest`
+        run: RunName,
+    },
+    /// Show what was prepared for a run
+    PreparedOutputs(RunAndJson),
+    /// Write down the end of runs whose pikaci is gone
+    Sweep,
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// `pikaci run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// A target of the manifest, or `target/job`
+    pub(crate) target: String,
+    /// Skip the target when none of its paths changed since the merge base with this revision
+    #[arg(long, value_name = "REV")]
+    pub(crate) base: Option<String>,
+    /// Test this commit instead of the working tree; the repository may be bare
+    #[arg(long, value_name = "REV")]
+    pub(crate) rev: Option<String>,
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+}
+
+/// `pikaci rerun`
+#[derive(Debug, Args)]
+pub(crate) struct RerunArguments {
+    /// A run id, a unique beginning of one, or `latest`
+    pub(crate) run: RunName,
+    /// Only the jobs that did not pass
+    #[arg(long)]
+    pub(crate) failed: bool,
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+}
+
+/// How jobs are run and shown.
+#[derive(Debug, Args)]
+pub(crate) struct Execution {
+    /// Where the jobs run
+    #[arg(long, value_enum, default_value_t = Executor::Local)]
+    pub(crate) executor: Executor,
+    /// How many jobs run at the same time [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    /// What is printed
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
+    /// The name of the new run
+    #[arg(long, value_name = "ID", hide = true)]
+    pub(crate) run_id: Option<RunId>,
+}
+
+/// `pikaci logs`
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    /// A run id, a unique beginning of one, or `latest`
+    pub(crate) run: RunName,
+    /// The job [default: the first that did not pass, else the first]
+    #[arg(long, value_name = "ID")]
+    pub(crate) job: Option<JobId>,
+    /// What the executor did, what the command printed, or both
+    #[arg(long, value_enum, default_value_t = Kind::Guest)]
+    pub(crate) kind: Kind,
+    /// Go on printing until the job has ended
+    #[arg(long, short, conflicts_with = "metadata_json")]
+    pub(crate) follow: bool,
+    /// Print which logs there are, as JSON
+    #[arg(long)]
+    pub(crate) metadata_json: bool,
+}
+
+/// A command about one run.
+#[derive(Debug, Args)]
+pub(crate) struct RunAndJson {
+    /// A run id, a unique beginning of one, or `latest`
+    pub(crate) run: RunName,
+    #[command(flatten)]
+    pub(crate) format: Json,
+}
+
+/// Whether programs read it.
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where jobs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Executor {
+    /// In sandboxes on this machine
+    Local,
+    /// In fresh Incus instances
+    Incus,
+}
+
+/// What a run prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Progress for people
+    Human,
+    /// The run's record, at the end
+    Json,
+    /// Each event, as it happens
+    Jsonl,
+}
+
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// What the executor did
+    Host,
+    /// What the command printed
+    Guest,
+    /// One after the other
+    Both,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_declarations_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,40 @@
+//! One file for each command.
+//!
+//! Invariant: a command returns the exit code; it never ends the program.
+
+mod cancel;
+mod completions;
+mod init;
+mod list;
+mod logs;
+mod prepared_outputs;
+mod rerun;
+mod run;
+mod session;
+mod status;
+mod sweep;
+mod why;
+
+use crate::arguments::Command;
+use crate::config::Config;
+use crate::failure::Failure;
+
+/// The exit code of a command that did what it was asked to.
+const DONE: u8 = 0;
+
+/// Does what was asked for. Returns the exit code.
+pub(crate) fn perform(command: Command, config: &Config) -> Result<u8, Failure> {
+    match command {
+        Command::Run(arguments) => run::run(arguments, config),
+        Command::Rerun(arguments) => rerun::rerun(&arguments, config),
+        Command::Init => init::init(config),
+        Command::List(format) => list::list(format.json, config),
+        Command::Status(arguments) => status::status(&arguments, config),
+        Command::Logs(arguments) => logs::logs(&arguments, config),
+        Command::Why(arguments) => why::why(&arguments, config),
+        Command::Cancel { run } => cancel::cancel(&run, config),
+        Command::PreparedOutputs(arguments) => prepared_outputs::prepared_outputs(&arguments, config),
+        Command::Sweep => sweep::sweep(config),
+        Command::Completions { shell } => Ok(completions::completions(shell)),
+    }
+}

@@ -1,0 +1,69 @@
+//! What the process was given besides its arguments, read once.
+//!
+//! Invariant: nothing else of this crate reads the environment, except that the guest runner is handed it in `main`.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use pikaci::StateRoot;
+
+use crate::failure::Failure;
+
+/// Where runs are kept below the current folder, when nothing else is said.
+const STATE_FOLDER: &str = ".pikaci";
+
+/// The surroundings of one invocation.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) current_dir: PathBuf,
+    pub(crate) state: StateRoot,
+    /// The binary itself: the local executor runs it in its sandboxes.
+    pub(crate) program: PathBuf,
+    pub(crate) path: OsString,
+    /// The folders that `path` names.
+    pub(crate) path_folders: Vec<PathBuf>,
+    pub(crate) home: Option<PathBuf>,
+    /// `bwrap`, when it is on the path.
+    pub(crate) bubblewrap: Option<PathBuf>,
+    /// Whether a person watches standard output.
+    pub(crate) is_terminal: bool,
+}
+
+impl Config {
+    /// Reads the surroundings. `state_root` is what the arguments say, and comes first.
+    pub(crate) fn read(state_root: Option<&Path>) -> Result<Config, Failure> {
+        let cannot = |what| {
+            move |error: io::Error| {
+                Failure::infrastructure(anyhow::Error::new(error).context(format!("cannot find out {what}")))
+            }
+        };
+        let current_dir = std::env::current_dir().map_err(cannot("the current folder"))?;
+        let program = std::env::current_exe().map_err(cannot("where this program is"))?;
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let path = set("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"));
+        let path_folders: Vec<PathBuf> =
+            std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
+        let state_root = match (state_root, set("PIKACI_STATE_ROOT")) {
+            (Some(folder), _) => current_dir.join(folder),
+            (None, Some(folder)) => current_dir.join(folder),
+            (None, None) => current_dir.join(STATE_FOLDER),
+        };
+        Ok(Config {
+            state: StateRoot::new(state_root),
+            bubblewrap: find_program("bwrap", &path_folders),
+            home: set("HOME").map(PathBuf::from),
+            is_terminal: io::stdout().is_terminal() && set("TERM").is_none_or(|term| term != "dumb"),
+            current_dir,
+            program,
+            path,
+            path_folders,
+        })
+    }
+}
+
+fn find_program(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    let is_program =
+        |file: &PathBuf| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
+    folders.iter().map(|folder| folder.join(name)).find(is_program)
+}
