@@ -80,8 +80,9 @@ fn a_rewritten_branch_is_tested_anew() {
         .commit("Break");
     let first = tree.push("topic");
     assert_eq!(forge.wait_for_lane(&first, "check").outcome(), "failed");
-    tree.write("pikaci.toml", passing());
-    tree.git(&["commit", "--quiet", "--all", "--amend", "--message", "Mend"]);
+    tree.write("pikaci.toml", passing()).write("note", "mended");
+    tree.git(&["add", "--all"]);
+    tree.git(&["commit", "--quiet", "--amend", "--message", "Mend"]);
     assert!(!tree.try_push("topic").is_accepted, "a rewritten branch needs force");
     let second = tree.push("+topic");
     assert_eq!(second.branch_id(), first.branch_id());

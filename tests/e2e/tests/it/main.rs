@@ -2,4 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which the lint does not recognise")]
 
+mod cli_crash;
+mod cli_run;
 mod contract;
+mod forge_git;
+mod forge_live;
+mod forge_merge;
+mod forge_push;
+mod forge_restart;
+mod forge_safety;
+mod manifest;
