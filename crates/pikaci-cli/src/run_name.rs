@@ -44,22 +44,20 @@ impl RunName {
     /// Finds the one run that is meant.
     pub(crate) fn resolve(&self, state: &StateRoot) -> Result<RunId, Failure> {
         let runs = store::list_runs(state)?;
-        let prefix = match self {
-            RunName::Latest => "",
-            RunName::Prefix(prefix) => prefix.as_str(),
+        let place = state.path().display();
+        let RunName::Prefix(prefix) = self else {
+            return newest(state, runs).ok_or_else(|| {
+                Failure::usage_text(format!("there is no run in {place}; start one with `pikaci run`"))
+            });
         };
         let mut matching = runs.into_iter().filter(|run| run.as_str().starts_with(prefix));
-        let place = state.path().display();
         let Some(run) = matching.next() else {
-            return Err(Failure::usage_text(match self {
-                RunName::Latest => format!("there is no run in {place}; start one with `pikaci run`"),
-                RunName::Prefix(prefix) => {
-                    format!("there is no run {prefix} in {place}; `pikaci list` shows all")
-                }
-            }));
+            return Err(Failure::usage_text(format!(
+                "there is no run {prefix} in {place}; `pikaci list` shows all"
+            )));
         };
         let others: Vec<RunId> = matching.collect();
-        if *self == RunName::Latest || others.is_empty() {
+        if others.is_empty() {
             return Ok(run);
         }
         let shown: Vec<&str> =
@@ -70,4 +68,15 @@ impl RunName {
             shown.join(", ")
         )))
     }
+}
+
+/// The run that was opened last. Ids tell that to the second; within one, the records do.
+fn newest(state: &StateRoot, runs: Vec<RunId>) -> Option<RunId> {
+    let second = runs.first()?.as_str().split('-').next()?.to_owned();
+    let mut newest = runs.into_iter().take_while(|run| run.as_str().starts_with(&second)).collect::<Vec<_>>();
+    if newest.len() > 1 {
+        newest
+            .sort_by_cached_key(|run| store::load_stored_run_record(state, run).ok().map(|it| it.created_at));
+    }
+    newest.pop()
 }

@@ -1,0 +1,111 @@
+//! Every exit code that is documented.
+
+use rustix::process::Signal;
+
+use crate::project::{Project, finish, signal};
+
+#[test]
+fn a_passed_run_ends_with_0() {
+    Project::new(&[("unit", "true")]).pikaci(&["run", "check"]).expect(0);
+}
+
+#[test]
+fn a_skipped_run_ends_with_0() {
+    let project = Project::new(&[("unit", "exit 1")]);
+    project.pikaci(&["run", "check", "--base", "HEAD"]).expect(0);
+    assert_eq!(project.latest().status, pikaci::RunStatus::Skipped);
+}
+
+#[test]
+fn a_failed_job_ends_with_1_whatever_its_own_code() {
+    for code in [1, 2, 3, 4, 130] {
+        Project::new(&[("unit", &format!("exit {code}"))]).pikaci(&["run", "check"]).expect(1);
+    }
+}
+
+#[test]
+fn mistakes_of_the_caller_end_with_2_and_leave_no_run() {
+    let project = Project::new(&[("unit", "true")]);
+    let mistakes: [(&[&str], &str); 11] = [
+        (&[], "Usage"),
+        (&["run"], "TARGET"),
+        (&["run", "chek"], "did you mean `check`"),
+        (&["run", "check/unti"], "did you mean `unit`"),
+        (&["run", "check", "--executor", "incus"], "--executor local"),
+        (&["run", "check", "--rev", "nowhere"], "nowhere"),
+        (&["run", "check", "--base", "nowhere"], "nowhere"),
+        (&["run", "check", "--jobs", "0"], "--jobs"),
+        (&["status", "latest"], "pikaci run"),
+        (&["status", "..%2F..%2Fetc"], "run is named by its id"),
+        (&["logs", "20260301T142233Z-7f3a9c10"], "20260301T142233Z-7f3a9c10"),
+    ];
+    for (arguments, word) in mistakes {
+        let ended = project.pikaci(arguments).expect(2);
+        assert!(ended.errors.contains(word), "{word:?} is not in {}", ended.errors);
+        assert_eq!(ended.output, "", "{arguments:?}");
+    }
+    assert_eq!(project.runs(), []);
+}
+
+#[test]
+fn a_broken_manifest_ends_with_2_and_shows_the_place() {
+    let project = Project::new(&[("unit", "true")]);
+    project.write("pikaci.toml", "version = 1\n[targets.check]\ntitel = \"x\"\n");
+    let ended = project.pikaci(&["run", "check"]).expect(2);
+    assert!(ended.errors.contains("pikaci.toml:3:1"), "{}", ended.errors);
+    assert_eq!(project.runs(), []);
+}
+
+#[test]
+fn a_folder_without_repository_or_manifest_ends_with_2_and_the_remedy() {
+    let project = Project::bare_folder();
+    let ended = project.pikaci(&["run", "check"]).expect(2);
+    assert!(ended.errors.contains("git init"), "{}", ended.errors);
+    project.git(&["init", "--quiet"]);
+    let ended = project.pikaci(&["run", "check"]).expect(2);
+    assert!(ended.errors.contains("pikaci init"), "{}", ended.errors);
+}
+
+#[test]
+fn a_guest_that_is_lost_ends_with_3() {
+    let project = Project::new(&[("lost", "kill -9 $PPID; sleep 60")]);
+    project.pikaci(&["run", "check"]).expect(3);
+}
+
+#[test]
+fn a_state_root_that_cannot_be_made_ends_with_3_and_names_it() {
+    let project = Project::new(&[("unit", "true")]);
+    let ended = project.pikaci(&["--state-root", "pikaci.toml", "run", "check"]).expect(3);
+    assert!(ended.errors.contains("pikaci.toml"), "{}", ended.errors);
+}
+
+#[test]
+fn a_job_beyond_its_time_ends_with_4() {
+    let project = Project::new(&[("slow", "sleep 600")]);
+    let manifest = std::fs::read_to_string(project.source().join("pikaci.toml")).unwrap();
+    project.write("pikaci.toml", &(manifest + "timeout = \"1s\"\n"));
+    project.pikaci(&["run", "check"]).expect(4);
+}
+
+#[test]
+fn a_signal_cancels_and_ends_with_130() {
+    for kind in [Signal::INT, Signal::TERM] {
+        let project = Project::new(&[("slow", "echo ready; sleep 600")]);
+        let child = project.start(&["run", "check"]);
+        project.wait_for_log("slow", "ready");
+        signal(&child, kind);
+        finish(child).expect(130);
+        assert_eq!(project.latest().outcome, Some(pikaci::Outcome::Cancelled));
+    }
+}
+
+#[test]
+fn cancel_stops_a_run_of_another_process() {
+    let project = Project::new(&[("slow", "echo ready; sleep 600")]);
+    let child = project.start(&["run", "check"]);
+    let run = project.wait_for_log("slow", "ready");
+    let ended = project.pikaci(&["cancel", "latest"]).expect(0);
+    assert_eq!(ended.output, format!("run {run} cancelled\n"));
+    finish(child).expect(130);
+    project.pikaci(&["cancel", run.as_str()]).expect(0);
+}

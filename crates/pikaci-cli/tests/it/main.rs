@@ -1,0 +1,9 @@
+//! The command `pikaci` against real git repositories in temporary folders.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which the lint does not recognise")]
+
+mod exit_codes;
+mod formats;
+mod project;
+mod reading;
+mod starting;
