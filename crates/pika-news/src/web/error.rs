@@ -60,9 +60,13 @@ impl WebError {
     /// What the client reads.
     pub(crate) fn message(&self) -> String {
         match self {
-            WebError::Unauthenticated => "sign in, or send an API token as `Authorization: Bearer pika_…`".to_owned(),
+            WebError::Unauthenticated => {
+                "sign in, or send an API token as `Authorization: Bearer pika_…`".to_owned()
+            }
             WebError::NotFound(message) | WebError::Refused(_, message) => message.clone(),
-            WebError::Internal(id) => format!("something went wrong on our side; the operator finds it as error {id}"),
+            WebError::Internal(id) => {
+                format!("something went wrong on our side; the operator finds it as error {id}")
+            }
         }
     }
 }
@@ -91,12 +95,14 @@ impl From<pikaci::StoreError> for WebError {
             | Error::TooNew { .. }
             | Error::Malformed { .. }
             | Error::Fold { .. } => WebError::NotFound(error.to_string()),
-            Error::RunExists { .. } | Error::Locked { .. } | Error::Io { .. } => match WebError::internal(&error) {
-                WebError::Internal(id) => {
-                    WebError::NotFound(format!("the run's record can't be read; the operator finds it as error {id}"))
+            Error::RunExists { .. } | Error::Locked { .. } | Error::Io { .. } => {
+                match WebError::internal(&error) {
+                    WebError::Internal(id) => WebError::NotFound(format!(
+                        "the run's record can't be read; the operator finds it as error {id}"
+                    )),
+                    other => other,
                 }
-                other => other,
-            },
+            }
         }
     }
 }
@@ -111,7 +117,8 @@ impl From<ForgeError> for WebError {
                 WebError::Refused(StatusCode::CONFLICT, error.to_string())
             }
             ForgeError::Conflict { paths } => {
-                let listed = paths.iter().take(CONFLICTS_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+                let listed =
+                    paths.iter().take(CONFLICTS_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
                 WebError::Refused(StatusCode::CONFLICT, format!("{error} ({listed})"))
             }
             ForgeError::Invalid { .. } => WebError::bad_request(error.to_string()),

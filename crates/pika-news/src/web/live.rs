@@ -54,7 +54,8 @@ impl Streams {
 
     fn take(&self) -> Result<OwnedSemaphorePermit, WebError> {
         self.places.clone().try_acquire_owned().map_err(|_| {
-            let message = format!("{STREAMS_MAX} live views are open, which is the limit; try again in a minute");
+            let message =
+                format!("{STREAMS_MAX} live views are open, which is the limit; try again in a minute");
             WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, message)
         })
     }
@@ -89,7 +90,8 @@ pub(super) async fn log(
     let job = runs::job(&found, query.job.as_deref()).await?;
     let side = runs::side(query.kind.as_deref())?;
     // What the browser sends by itself when it comes back.
-    let offset = match headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse().ok())) {
+    let offset = match headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse().ok()))
+    {
         None => query.from,
         Some(Some(offset)) => offset,
         Some(None) => return Err(WebError::bad_request("Last-Event-ID is a byte offset").into()),
@@ -179,7 +181,9 @@ impl Feed {
                     pause = (pause * 2).min(LOOK_EVERY_MAX);
                     continue;
                 }
-                Ok(Look::Text { offset, end, text }) => json("log", &LogPiece { offset, text }).id(end.to_string()),
+                Ok(Look::Text { offset, end, text }) => {
+                    json("log", &LogPiece { offset, text }).id(end.to_string())
+                }
                 Ok(Look::Restarted { attempt }) => {
                     json("restart", &serde_json::json!({ "attempt": attempt })).id("0")
                 }
@@ -200,7 +204,11 @@ impl Feed {
         }
     }
 
-    async fn changes(mut self, mut changes: broadcast::Receiver<crate::forge::view::Change>, query: ChangesQuery) {
+    async fn changes(
+        mut self,
+        mut changes: broadcast::Receiver<crate::forge::view::Change>,
+        query: ChangesQuery,
+    ) {
         // So that a page which was rendered before the subscription began looks again if it was reconnected.
         if !self.send(Event::default().event("ready").data("{}")).await {
             return;
@@ -232,7 +240,8 @@ impl Feed {
     }
 
     async fn may_go_on(&mut self) -> bool {
-        if self.pieces.is_closed() || self.shutdown.is_cancelled() || self.started.elapsed() > STREAM_LIFETIME {
+        if self.pieces.is_closed() || self.shutdown.is_cancelled() || self.started.elapsed() > STREAM_LIFETIME
+        {
             return false;
         }
         if self.rights_checked.elapsed() > RIGHTS_CHECKED_EVERY {
@@ -263,6 +272,3 @@ fn json(name: &str, data: &impl Serialize) -> Event {
     let text = serde_json::to_string(data).unwrap_or_else(|_| "{}".to_owned());
     Event::default().event(name).data(text)
 }
-
-#[cfg(test)]
-mod tests;

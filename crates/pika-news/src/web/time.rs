@@ -15,7 +15,10 @@ pub(crate) fn age(at_ms: impl Borrow<i64>) -> String {
     let Ok(at) = Timestamp::from_millisecond(at_ms) else { return "at an unknown time".to_owned() };
     let text = relative((now_ms() - at_ms) / 1000);
     let title = at.strftime("%Y-%m-%d %H:%M:%S UTC");
-    format!("<time datetime=\"{}\" title=\"{title}\" data-age>{text}</time>", at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
+    format!(
+        "<time datetime=\"{}\" title=\"{title}\" data-age>{text}</time>",
+        at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+    )
 }
 
 fn relative(seconds: i64) -> String {
@@ -71,8 +74,17 @@ mod tests {
 
     #[test]
     fn ages_durations_and_sizes_are_short() {
-        assert_eq!([relative(-3), relative(59), relative(7300), relative(90_000)], ["just now", "59 s ago", "2 h ago", "1 d ago"]);
-        assert_eq!([duration(72), duration(1234), duration(61_000), duration(3_720_000)], ["72 ms", "1.2 s", "1 min 1 s", "1 h 2 min"]);
-        assert_eq!([bytes(10), bytes(1536), bytes(100 << 20), bytes(u64::MAX)], ["10 B", "1.5 KiB", "100.0 MiB", "16383.9 PiB"]);
+        assert_eq!(
+            [relative(-3), relative(59), relative(7300), relative(90_000)],
+            ["just now", "59 s ago", "2 h ago", "1 d ago"]
+        );
+        assert_eq!(
+            [duration(72), duration(1234), duration(61_000), duration(3_720_000)],
+            ["72 ms", "1.2 s", "1 min 1 s", "1 h 2 min"]
+        );
+        assert_eq!(
+            [bytes(10), bytes(1536), bytes(100 << 20), bytes(u64::MAX)],
+            ["10 B", "1.5 KiB", "100.0 MiB", "16383.9 PiB"]
+        );
     }
 }

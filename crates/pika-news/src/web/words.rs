@@ -42,8 +42,12 @@ impl Icon {
             Icon::Bar => "<circle cx='12' cy='12' r='9'/><path d='m6 18 12-12'/>",
             Icon::Warning => "<path d='M12 4 2.8 20h18.4zM12 10v4m0 3v.01'/>",
             Icon::Dot => "<circle cx='12' cy='12' r='9'/><path d='M8 12h8'/>",
-            Icon::Merge => "<circle cx='6' cy='5' r='2.5'/><circle cx='6' cy='19' r='2.5'/><circle cx='18' cy='12' r='2.5'/><path d='M6 7.5v9M6.5 7.5c.8 3 3.5 4.5 9 4.5'/>",
-            Icon::Branch => "<circle cx='6' cy='5' r='2.5'/><circle cx='6' cy='19' r='2.5'/><circle cx='18' cy='7' r='2.5'/><path d='M6 7.5v9M18 9.500c0 4-6 3.500-11.500 5.500'/>",
+            Icon::Merge => {
+                "<circle cx='6' cy='5' r='2.5'/><circle cx='6' cy='19' r='2.5'/><circle cx='18' cy='12' r='2.5'/><path d='M6 7.5v9M6.5 7.5c.8 3 3.5 4.5 9 4.5'/>"
+            }
+            Icon::Branch => {
+                "<circle cx='6' cy='5' r='2.5'/><circle cx='6' cy='19' r='2.5'/><circle cx='18' cy='7' r='2.5'/><path d='M6 7.5v9M18 9.500c0 4-6 3.500-11.500 5.500'/>"
+            }
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::forge::RerunScope;
 use crate::forge::id::LaneRunId;
 use crate::forge::view::{BranchView, LaneRunDetail, Merged};
 use crate::web::Web;
-use crate::web::pages::check_head;
 use crate::web::error::{ApiError, WebError};
+use crate::web::pages::check_head;
 use crate::web::viewer::Viewer;
 
 /// The head that the caller saw.
@@ -44,7 +44,11 @@ pub(super) async fn merge(
     let branch = find(&web, &viewer.user, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
     let Json(body) = body.map_err(unreadable)?;
-    Ok(Json(web.forge().merge(&branch.row.repository, branch.row.id, &body.expected_head, &viewer.user.name).await?))
+    Ok(Json(
+        web.forge()
+            .merge(&branch.row.repository, branch.row.id, &body.expected_head, &viewer.user.name)
+            .await?,
+    ))
 }
 
 /// `POST /news/api/forge/branch/{id}/close` with `{"expected_head": …}`

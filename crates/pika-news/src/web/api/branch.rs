@@ -47,7 +47,8 @@ pub(super) async fn list(
         return Err(WebError::NotFound(format!("there is no repository {name:?}")).into());
     }
     let unknown = || WebError::bad_request("`state` is `open`, `merged`, `closed` or `deleted`");
-    let state = query.state.as_deref().map(|text| BranchState::parse(text).ok_or_else(unknown)).transpose()?;
+    let state =
+        query.state.as_deref().map(|text| BranchState::parse(text).ok_or_else(unknown)).transpose()?;
     let limit = query.limit.unwrap_or(BRANCHES_DEFAULT).min(BRANCHES_MAX);
     Ok(Json(web.forge().branches(&name, BranchFilter { state, limit, offset: query.offset }).await?))
 }
@@ -138,7 +139,12 @@ pub(super) async fn logs(
 
 type FoundLane = Option<(LaneView, Option<LaneRunView>)>;
 
-async fn find_lane(web: &Web, user: &User, branch: &BranchView, query: &LogsQuery) -> Result<FoundLane, WebError> {
+async fn find_lane(
+    web: &Web,
+    user: &User,
+    branch: &BranchView,
+    query: &LogsQuery,
+) -> Result<FoundLane, WebError> {
     if let Some(id) = &query.lane_run_id {
         let detail = find_lane_run(web, user, id).await?;
         let is_meant = detail.branch_id == branch.row.id

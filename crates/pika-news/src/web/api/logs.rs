@@ -59,7 +59,12 @@ pub(super) async fn show(
     Ok(Json(response.await?))
 }
 
-fn response(run_id: RunId, job: JobId, logs: pikaci::Logs, metadata: Option<&RunJobLogMetadata>) -> LogsResponse {
+fn response(
+    run_id: RunId,
+    job: JobId,
+    logs: pikaci::Logs,
+    metadata: Option<&RunJobLogMetadata>,
+) -> LogsResponse {
     let (host, host_is_cut) = end_of(logs.host);
     let (guest, guest_is_cut) = end_of(logs.guest);
     LogsResponse {

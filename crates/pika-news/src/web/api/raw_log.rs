@@ -70,7 +70,8 @@ async fn send(file: std::fs::File, length: u64, range: Range) -> Result<Response
     let mut response = (status, headers, body).into_response();
     if status == StatusCode::PARTIAL_CONTENT {
         let content_range = format!("bytes {start}-{}/{length}", start + bytes - 1);
-        let content_range = content_range.parse().map_err(|_| WebError::bad_request("this range can't be sent"))?;
+        let content_range =
+            content_range.parse().map_err(|_| WebError::bad_request("this range can't be sent"))?;
         response.headers_mut().insert(header::CONTENT_RANGE, content_range);
     }
     Ok(response)
@@ -87,7 +88,8 @@ enum Range {
 impl Range {
     /// Reads a `Range` header (RFC 9110, section 14). What can't be understood, and several ranges, mean the whole.
     fn parse(text: &str, length: u64) -> Range {
-        let Some((first, last)) = text.trim().strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+        let Some((first, last)) = text.trim().strip_prefix("bytes=").and_then(|range| range.split_once('-'))
+        else {
             return Range::Whole;
         };
         let number = |text: &str| text.trim().parse::<u64>().ok();

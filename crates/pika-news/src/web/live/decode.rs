@@ -35,7 +35,11 @@ mod tests {
 
     #[test]
     fn however_the_bytes_are_split_the_text_is_the_same() {
-        let bytes = "aé\u{2028}😀z".bytes().chain([0xff, b'b', 0xe2, 0x82]).chain(*b"c\xf0\x9f\x98").collect::<Vec<_>>();
+        let bytes = "aé\u{2028}😀z"
+            .bytes()
+            .chain([0xff, b'b', 0xe2, 0x82])
+            .chain(*b"c\xf0\x9f\x98")
+            .collect::<Vec<_>>();
         let whole = String::from_utf8_lossy(&bytes);
         for size in 1..=bytes.len() {
             let (mut text, mut held, mut end) = (String::new(), Vec::new(), 0);

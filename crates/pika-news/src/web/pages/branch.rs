@@ -56,7 +56,15 @@ async fn page(web: &Web, user: &User, repository: &str, id: &str) -> Result<Resp
         Selection::Selected | Selection::NoManifest => None,
     };
     let base_short = branch.head.base_oid.as_deref().map_or("", words::short).to_owned();
-    render(&BranchPage { user: Some(user.clone()), branch, manifest_error, shown, added, removed, base_short })
+    render(&BranchPage {
+        user: Some(user.clone()),
+        branch,
+        manifest_error,
+        shown,
+        added,
+        removed,
+        base_short,
+    })
 }
 
 /// Finds a branch by what its URL says. One of another repository is not there.

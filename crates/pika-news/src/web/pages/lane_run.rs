@@ -148,7 +148,12 @@ pub(super) async fn cancel(
     result.await.map_err(as_seen_by(&user))
 }
 
-async fn find_writable(web: &Web, user: &User, repository: &str, id: &str) -> Result<LaneRunDetail, WebError> {
+async fn find_writable(
+    web: &Web,
+    user: &User,
+    repository: &str,
+    id: &str,
+) -> Result<LaneRunDetail, WebError> {
     let detail = find(web, user, repository, id).await?;
     if user.can_write(repository) { Ok(detail) } else { Err(not_found("lane run")) }
 }

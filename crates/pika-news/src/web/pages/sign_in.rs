@@ -40,13 +40,18 @@ pub(super) async fn explain(State(web): State<Web>, headers: HeaderMap) -> Resul
 /// `GET /news/sign-in/{secret}`: asks for a click.
 pub(super) async fn show(State(web): State<Web>, Path(secret): Path<String>) -> Result<Response, PageError> {
     match web.auth().find_sign_in_link(&secret).await? {
-        Some(user) => render(&SignInPage { user: None, link: SignInLink::Good { user_name: user.name, secret } }),
+        Some(user) => {
+            render(&SignInPage { user: None, link: SignInLink::Good { user_name: user.name, secret } })
+        }
         None => spent(),
     }
 }
 
 /// `POST /news/sign-in/{secret}`: uses the link up.
-pub(super) async fn consume(State(web): State<Web>, Path(secret): Path<String>) -> Result<Response, PageError> {
+pub(super) async fn consume(
+    State(web): State<Web>,
+    Path(secret): Path<String>,
+) -> Result<Response, PageError> {
     match web.auth().sign_in(&secret).await? {
         Some(session) => {
             let cookie = cookie(session.reveal(), SESSION_LIFETIME.as_secs(), web.is_secure());

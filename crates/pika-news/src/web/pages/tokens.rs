@@ -31,7 +31,10 @@ pub(super) struct NewToken {
 }
 
 /// Lists them.
-pub(super) async fn show(PageViewer(user): PageViewer, State(web): State<Web>) -> Result<Response, PageError> {
+pub(super) async fn show(
+    PageViewer(user): PageViewer,
+    State(web): State<Web>,
+) -> Result<Response, PageError> {
     page(&web, &user, None, None).await.map_err(as_seen_by(&user))
 }
 
@@ -78,7 +81,8 @@ async fn page(
     problem: Option<String>,
 ) -> Result<Response, PageError> {
     let tokens = web.auth().list_tokens(user).await?;
-    let repository = web.forge().config().repositories.iter().find(|repository| user.can_read(&repository.name));
+    let repository =
+        web.forge().config().repositories.iter().find(|repository| user.can_read(&repository.name));
     let name = repository.map_or("NAME", |repository| &repository.name);
     let clone_example = match web.public_url().split_once("://") {
         Some((scheme, host)) => format!("{scheme}://{}@{host}/news/git/{name}.git", user.name),

@@ -96,7 +96,8 @@ struct Part {
 
 impl Part {
     fn read(state: &StateRoot, run: &RunId, job: &JobId, window: &Window) -> Result<Part, StoreError> {
-        let length = |offset, bytes| pikaci::store::read_log_range(state, run, job, window.side, offset, bytes);
+        let length =
+            |offset, bytes| pikaci::store::read_log_range(state, run, job, window.side, offset, bytes);
         let total = length(0, 0)?.map_or(0, |range| range.total_bytes);
         let end = window.before.unwrap_or(total).min(total);
         let start = end.saturating_sub(SHOWN_BYTES_MAX);
@@ -125,7 +126,10 @@ fn line_start(bytes: &[u8]) -> usize {
 fn incomplete(bytes: &[u8]) -> usize {
     let tail = &bytes[bytes.len().saturating_sub(3)..];
     (0..tail.len())
-        .find(|start| std::str::from_utf8(&tail[*start..]).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none()))
+        .find(|start| {
+            std::str::from_utf8(&tail[*start..])
+                .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+        })
         .map_or(0, |start| tail.len() - start)
 }
 

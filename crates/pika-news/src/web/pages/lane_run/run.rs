@@ -85,7 +85,8 @@ fn jobs(state: &StateRoot, record: &RunRecord) -> Vec<JobRow> {
         let jobs = metadata.iter().flat_map(|metadata| &metadata.jobs);
         jobs.filter(|job| job.id == *id).map(|job| job.guest_log_bytes).sum()
     };
-    let mut rows: Vec<JobRow> = record.jobs.iter().map(|job| begun(record, job, guest_bytes(&job.id))).collect();
+    let mut rows: Vec<JobRow> =
+        record.jobs.iter().map(|job| begun(record, job, guest_bytes(&job.id))).collect();
     let plan = pikaci::store::load_plan(state, &record.run_id).ok().flatten();
     let waiting = plan.iter().flat_map(|plan| &plan.jobs).filter(|spec| record.find_job(&spec.id).is_none());
     rows.extend(waiting.map(|spec| JobRow {
@@ -120,10 +121,15 @@ fn begun(record: &RunRecord, job: &JobRecord, guest_bytes: u64) -> JobRow {
 
 fn phases(record: &RunRecord) -> Vec<PhaseRow> {
     let begin = record.created_at.as_millisecond();
-    let ends = record.jobs.iter().flat_map(|job| job.remote_linux_vm_execution.iter().flat_map(|run| &run.phases));
+    let ends =
+        record.jobs.iter().flat_map(|job| job.remote_linux_vm_execution.iter().flat_map(|run| &run.phases));
     let end = ends.map(|phase| phase.finished_at).chain(record.finished_at).max();
     let whole = u64::try_from(end.map_or(0, |end| end.as_millisecond() - begin)).unwrap_or(0).max(1);
-    let row = |job: Option<JobId>, name: &str, started: jiff::Timestamp, duration_ms: u64, outcome: Option<String>| {
+    let row = |job: Option<JobId>,
+               name: &str,
+               started: jiff::Timestamp,
+               duration_ms: u64,
+               outcome: Option<String>| {
         let before = u64::try_from(started.as_millisecond() - begin).unwrap_or(0);
         let bar_start = (before.saturating_mul(1000) / whole).min(995);
         let bar_width = (duration_ms.saturating_mul(1000) / whole).clamp(5, 1000 - bar_start);
@@ -149,7 +155,9 @@ fn artifacts(state: &StateRoot, record: &RunRecord) -> Vec<Artifact> {
         let folder = state.artifacts_dir(&record.run_id, &job.id);
         list_artifacts(&folder, Path::new(""), &job.id, 0, &mut found);
     }
-    found.retain(|artifact| artifact.path != pikaci::guest::LOG_NAME && artifact.path != pikaci::guest::RESULT_NAME);
+    found.retain(|artifact| {
+        artifact.path != pikaci::guest::LOG_NAME && artifact.path != pikaci::guest::RESULT_NAME
+    });
     found.sort_by(|one, other| (&one.job, &one.path).cmp(&(&other.job, &other.path)));
     found
 }

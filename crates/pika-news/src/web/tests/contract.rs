@@ -1,0 +1,137 @@
+//! The JSON routes that others rely on.
+
+use axum::http::StatusCode;
+use pikaci::{JobStatus, Outcome};
+
+use super::fixture::{Fixture, MANIFEST, run_id, write_pikaci_run_fixture};
+
+#[tokio::test]
+async fn api_forge_branch_logs_includes_persisted_pikaci_run_metadata() {
+    let fixture = Fixture::new().await;
+    let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
+    let lane_run = fixture.claim(branch, Some(Outcome::Failed)).await;
+    write_pikaci_run_fixture(&fixture.state, b"hello\n", JobStatus::Failed);
+    for query in ["?lane=check".to_owned(), format!("?lane_run_id={lane_run}"), String::new()] {
+        let path = format!("/news/api/forge/branch/{branch}/logs{query}");
+        let logs = fixture.get(&path).await.json(StatusCode::OK);
+        assert_eq!(logs["branch_id"], branch.0);
+        assert_eq!(logs["branch_name"], "topic");
+        assert_eq!(logs["run_id"], run_id().as_str());
+        assert_eq!(logs["lane"]["target"], "check");
+        assert_eq!(logs["pikaci_run"]["status"], "failed");
+        assert_eq!(logs["pikaci_log_metadata"]["jobs"][0]["guest_log_bytes"], 6);
+        assert_eq!(logs["pikaci_prepared_outputs"]["outputs"][0]["node_id"], "prepared/linux-rust");
+    }
+    for query in ["?lane=nothing", "?lane_run_id=999", "?lane_run_id=x"] {
+        let missing = fixture.get(&format!("/news/api/forge/branch/{branch}/logs{query}")).await;
+        assert!(missing.json(StatusCode::NOT_FOUND)["error"].is_string(), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_waits_has_logs_without_a_run() {
+    let fixture = Fixture::new().await;
+    let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
+    let logs =
+        fixture.get(&format!("/news/api/forge/branch/{branch}/logs?lane=check")).await.json(StatusCode::OK);
+    assert_eq!(logs["run_id"], serde_json::Value::Null);
+    assert!(logs.get("pikaci_run").is_none());
+}
+
+#[tokio::test]
+async fn api_forge_pikaci_handlers_load_persisted_run_and_logs() {
+    let fixture = Fixture::new().await;
+    write_pikaci_run_fixture(&fixture.state, b"broken \xff byte\n", JobStatus::Passed);
+    let run = fixture.get(&format!("/news/api/forge/pikaci/run/{}", run_id())).await.json(StatusCode::OK);
+    let stored = pikaci::load_run_record(&fixture.state, &run_id()).unwrap();
+    assert_eq!(run, serde_json::to_value(&stored).unwrap());
+
+    let path = format!("/news/api/forge/pikaci/logs/{}", run_id());
+    let both = fixture.get(&format!("{path}?job=unit&kind=both")).await.json(StatusCode::OK);
+    assert_eq!(both["run_id"], run_id().as_str());
+    assert_eq!(both["job"], "unit");
+    assert_eq!(both["host"], "guest started\n");
+    assert_eq!(both["guest"], "broken \u{fffd} byte\n");
+    assert_eq!(both["guest_is_cut"], false);
+    let guest = fixture.get(&format!("{path}?kind=guest")).await.json(StatusCode::OK);
+    assert_eq!((&guest["job"], &guest["host"]), (&"unit".into(), &serde_json::Value::Null));
+}
+
+#[tokio::test]
+async fn api_forge_pikaci_prepared_outputs_handler_loads_persisted_record() {
+    let fixture = Fixture::new().await;
+    write_pikaci_run_fixture(&fixture.state, b"", JobStatus::Passed);
+    let path = format!("/news/api/forge/pikaci/prepared-outputs/{}", run_id());
+    let outputs = fixture.get(&path).await.json(StatusCode::OK);
+    assert_eq!(outputs["run_id"], run_id().as_str());
+    assert_eq!(outputs["prepared_outputs"]["outputs"][0]["node_id"], "prepared/linux-rust");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_names_no_path_of_the_server() {
+    let fixture = Fixture::new().await;
+    write_pikaci_run_fixture(&fixture.state, b"", JobStatus::Passed);
+    let run = run_id();
+    let mut paths = vec![
+        "/news/api/forge/pikaci/run/20990301T142233Z-7f3a9c10".to_owned(),
+        "/news/api/forge/pikaci/run/..%2F..%2Fetc".to_owned(),
+        "/news/api/forge/pikaci/logs/..%2F..%2Fetc?job=unit".to_owned(),
+        "/news/api/forge/pikaci/logs/..%2f/raw".to_owned(),
+        "/news/api/forge/pikaci/logs/..%2f/stream".to_owned(),
+        "/news/api/forge/pikaci/prepared-outputs/%2e%2e%2f".to_owned(),
+        "/news/api/forge/branch/..%2F1/logs".to_owned(),
+        "/news/api/forge/branch/999/logs".to_owned(),
+        "/news/api/forge/lane-run/999".to_owned(),
+        "/news/api/forge/nothing".to_owned(),
+    ];
+    for job in ["other", "..%2F..%2Frun.json", "%2Fetc%2Fpasswd"] {
+        paths.extend(
+            ["", "/raw", "/stream"]
+                .map(|route| format!("/news/api/forge/pikaci/logs/{run}{route}?job={job}")),
+        );
+    }
+    std::fs::write(fixture.state.run_dir(&run).join("run.json"), "{").unwrap();
+    std::fs::write(fixture.state.run_dir(&run).join("events.jsonl"), "{").unwrap();
+    paths.push(format!("/news/api/forge/pikaci/run/{run}"));
+    for path in paths {
+        let reply = fixture.get(&path).await;
+        let error = reply.json(StatusCode::NOT_FOUND)["error"].as_str().unwrap().to_owned();
+        assert!(!error.contains(fixture.folder.path().to_str().unwrap()), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_log_is_cut_inline_and_read_by_range() {
+    let fixture = Fixture::new().await;
+    let log = [b"first\n".to_vec(), vec![b'x'; 3 << 20], b"\nlast\n".to_vec()].concat();
+    write_pikaci_run_fixture(&fixture.state, &log, JobStatus::Passed);
+    let path = format!("/news/api/forge/pikaci/logs/{}", run_id());
+    let inline = fixture.get(&format!("{path}?job=unit&kind=guest")).await.json(StatusCode::OK);
+    let text = inline["guest"].as_str().unwrap();
+    assert!(text.len() <= 1 << 20 && text.ends_with("\nlast\n"));
+    assert_eq!(
+        (inline["guest_is_cut"].as_bool(), inline["guest_bytes"].as_u64()),
+        (Some(true), Some(log.len() as u64))
+    );
+
+    let whole = fixture.get(&format!("{path}/raw?job=unit")).await;
+    assert_eq!((whole.status, whole.bytes == log), (StatusCode::OK, true));
+    assert_eq!(whole.header("content-type"), "text/plain; charset=utf-8");
+    assert_eq!(whole.header("accept-ranges"), "bytes");
+    let ranged = |range: &'static str| {
+        let bearer = format!("Bearer {}", fixture.token);
+        let request = fixture.request(axum::http::Method::GET, &format!("{path}/raw?job=unit"));
+        let request = request.header("authorization", bearer).header("range", range);
+        fixture.send(request.body(axum::body::Body::empty()).unwrap())
+    };
+    let part = ranged("bytes=-5").await;
+    assert_eq!((part.status, part.text().as_str()), (StatusCode::PARTIAL_CONTENT, "last\n"));
+    assert_eq!(
+        part.header("content-range"),
+        format!("bytes {}-{}/{}", log.len() - 5, log.len() - 1, log.len())
+    );
+    assert_eq!(part.header("content-length"), "5");
+    let beyond = ranged("bytes=99999999-").await;
+    assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(beyond.header("content-range"), format!("bytes */{}", log.len()));
+}
