@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub(crate) use reporter::Reporter;
 pub(crate) use table::Table;
-pub(crate) use words::{duration, elapsed, job_state, plain, run_state, size};
+pub(crate) use words::{duration, elapsed, job_state, phase_heading, plain, run_state, size};
 
 /// Prints text and a line end to standard output.
 pub(crate) fn print_line(text: &str) {

@@ -7,11 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use pikaci::record::phase;
 use pikaci::{Event, JobId};
 
 use super::{plain, print_line};
 
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
+/// What a job does before its command runs.
+const STARTING: &str = "starting";
 
 /// The moving lines.
 pub(crate) struct Progress {
@@ -33,7 +36,11 @@ impl Progress {
             }
             Event::PhaseFinished { job_id, phase, .. } => {
                 if let Some(bar) = self.jobs().get(job_id) {
-                    bar.set_prefix(format!("after {}", plain(&phase.phase).replace('_', " ")));
+                    bar.set_prefix(match phase.phase.as_str() {
+                        phase::LAUNCH_GUEST => "",
+                        phase::WAIT_FOR_COMPLETION | phase::COLLECT_ARTIFACTS => "collecting",
+                        _ => STARTING,
+                    });
                 }
             }
             Event::AttemptFailed { job_id, .. } => self.end(job_id),
@@ -73,6 +80,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed} {prefix:.dim}") {
             bar.set_style(style);
         }
+        bar.set_prefix(STARTING);
         bar.set_message(format!("{job}: {description}"));
         bar.enable_steady_tick(REDRAW_EVERY);
         if let Some(earlier) = self.jobs().insert(job.clone(), bar) {

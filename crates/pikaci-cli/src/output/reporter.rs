@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use pikaci::{Event, JobRecord, RunRecord, RunStatus, StateRoot};
 
 use super::progress::Progress;
-use super::{Table, duration, elapsed, job_state, plain, print_bytes, print_line, run_state, size};
+use super::{
+    Table, duration, elapsed, job_state, phase_heading, plain, print_bytes, print_line, run_state, size,
+};
 use crate::arguments::Format;
 
 /// Shows one run.
@@ -160,7 +162,7 @@ fn phase_table(run: &RunRecord) -> Option<Table> {
     if names.is_empty() {
         return None;
     }
-    let headings: Vec<String> = names.iter().map(|name| plain(name).replace('_', " ")).collect();
+    let headings: Vec<String> = names.iter().map(|name| phase_heading(name)).collect();
     let mut all = vec!["job", "state", "total"];
     all.extend(headings.iter().map(String::as_str));
     let mut table = Table::new(&all);

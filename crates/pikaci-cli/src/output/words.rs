@@ -1,6 +1,7 @@
 //! Times, sizes and outcomes in words.
 
 use jiff::Timestamp;
+use pikaci::record::phase;
 use pikaci::{Fault, JobRecord, JobStatus, Outcome, RunRecord, RunStatus};
 
 /// A text of one line that moves no cursor.
@@ -53,6 +54,19 @@ pub(crate) fn job_state(job: &JobRecord) -> String {
         (JobStatus::Running, _) => "running".to_owned(),
         (_, Some(outcome)) => ended(outcome, job.fault.as_ref(), job.exit_code),
         (status, None) => plain(status.as_str()),
+    }
+}
+
+/// What a phase is called in a table's heading. A name that a newer version gave is shown as it is.
+pub(crate) fn phase_heading(name: &str) -> String {
+    match name {
+        phase::PREPARE_DIRECTORIES => "folders".to_owned(),
+        phase::STAGE_WORKSPACE_SNAPSHOT => "snapshot".to_owned(),
+        phase::PREPARE_RUNTIME => "runtime".to_owned(),
+        phase::LAUNCH_GUEST => "launch".to_owned(),
+        phase::WAIT_FOR_COMPLETION => "command".to_owned(),
+        phase::COLLECT_ARTIFACTS => "collect".to_owned(),
+        name => plain(name).replace('_', " "),
     }
 }
 
