@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::project::{Project, finish, signal};
+use crate::project::{Project, finish, signal, wait_until};
 
 #[test]
 fn a_passed_run_ends_with_0() {
@@ -108,4 +108,24 @@ fn cancel_stops_a_run_of_another_process() {
     assert_eq!(ended.output, format!("run {run} cancelled\n"));
     finish(child).expect(130);
     project.pikaci(&["cancel", run.as_str()]).expect(0);
+}
+
+#[test]
+fn a_second_signal_ends_at_once_and_leaves_no_process() {
+    let project = Project::new(&[("deaf", "trap '' TERM; echo ready; while :; do sleep 0.01; done")]);
+    let child = project.start(&["run", "check"]);
+    let run = project.wait_for_log("deaf", "ready");
+    signal(&child, Signal::INT);
+    let events = project.state().run_dir(&run).join("events.jsonl");
+    wait_until("cancel in the events", || {
+        std::fs::read_to_string(&events).is_ok_and(|text| text.contains("cancel_requested"))
+    });
+    signal(&child, Signal::INT);
+    finish(child).expect(130);
+    // The runner notices the loss of its lifeline, and says so in its result.
+    let job = pikaci::JobId::parse("deaf").unwrap();
+    let result = project.state().artifacts_dir(&run, &job).join("result.json");
+    wait_until("result", || result.exists());
+    let swept = project.pikaci(&["sweep"]).expect(0).output;
+    assert!(swept.contains(run.as_str()), "{swept}");
 }

@@ -166,6 +166,14 @@ pub(crate) fn ended(output: &Output) -> Ended {
     }
 }
 
+pub(crate) fn wait_until(what: &str, is_true: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_true() {
+        assert!(start.elapsed() < DEADLINE, "no {what} within {DEADLINE:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 pub(crate) fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
