@@ -193,7 +193,8 @@ impl Config {
             file: name.clone(),
             problems: vec![ConfigProblem { line: 0, column: 0, message }],
         };
-        let text = std::fs::read_to_string(file).map_err(|error| whole(format!("cannot be read: {error}")))?;
+        let text =
+            std::fs::read_to_string(file).map_err(|error| whole(format!("cannot be read: {error}")))?;
         let file = std::path::absolute(file).map_err(|error| whole(format!("has no folder: {error}")))?;
         let folder = file.parent().unwrap_or(Path::new("/"));
         Config::parse(&text, &name, folder)
@@ -240,7 +241,10 @@ impl Checker<'_> {
 
     fn config(&mut self, raw: RawConfig, folder: &Path) -> Config {
         if raw.data.get_ref().as_os_str().is_empty() {
-            self.push(raw.data.span(), "`data` is empty; name a folder that the forge may write to".to_owned());
+            self.push(
+                raw.data.span(),
+                "`data` is empty; name a folder that the forge may write to".to_owned(),
+            );
         }
         let data = folder.join(raw.data.get_ref());
         let listen = self.listen(raw.listen);
@@ -254,7 +258,10 @@ impl Checker<'_> {
         let default = SocketAddr::from(([127, 0, 0, 1], 7800));
         let Some(raw) = raw else { return default };
         raw.get_ref().parse().unwrap_or_else(|_| {
-            let message = format!("`listen` is {:?}; write an address and a port, such as \"{default}\"", raw.get_ref());
+            let message = format!(
+                "`listen` is {:?}; write an address and a port, such as \"{default}\"",
+                raw.get_ref()
+            );
             self.push(raw.span(), message);
             default
         })
@@ -265,7 +272,8 @@ impl Checker<'_> {
         let url = raw.get_ref().trim_end_matches('/');
         let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         let is_origin = host.is_some_and(|host| {
-            !host.is_empty() && !host.contains(|letter: char| "/?#@".contains(letter) || letter.is_whitespace())
+            !host.is_empty()
+                && !host.contains(|letter: char| "/?#@".contains(letter) || letter.is_whitespace())
         });
         if !is_origin {
             let message = format!(
@@ -281,7 +289,9 @@ impl Checker<'_> {
         let default = CiConfig::default();
         CiConfig {
             // A bare name is looked for on the path, anything else starts at the file's folder.
-            pikaci: raw.pikaci.map(|path| if path.components().count() > 1 { folder.join(path) } else { path }),
+            pikaci: raw
+                .pikaci
+                .map(|path| if path.components().count() > 1 { folder.join(path) } else { path }),
             slots: self.within("slots", raw.slots, 1, SLOTS_MAX, default.slots),
             executor: raw.executor.unwrap_or(default.executor),
             pass_env: match raw.pass_env {
@@ -289,7 +299,13 @@ impl Checker<'_> {
                 None => default.pass_env,
             },
             lease: Duration::from_secs(self.within("lease_s", raw.lease_s, 3, 3600, default.lease.as_secs())),
-            drain: Duration::from_secs(self.within("drain_s", raw.drain_s, 0, 86_400, default.drain.as_secs())),
+            drain: Duration::from_secs(self.within(
+                "drain_s",
+                raw.drain_s,
+                0,
+                86_400,
+                default.drain.as_secs(),
+            )),
             infra_retries: self.within(
                 "infra_retries",
                 raw.infra_retries,
@@ -326,7 +342,10 @@ impl Checker<'_> {
             return None;
         }
         if name == "PIKACI_STATE_ROOT" {
-            self.push(raw.span(), "PIKACI_STATE_ROOT is set by the forge for each repository; leave it out".into());
+            self.push(
+                raw.span(),
+                "PIKACI_STATE_ROOT is set by the forge for each repository; leave it out".into(),
+            );
             return None;
         }
         Some(raw.into_inner())
@@ -348,7 +367,10 @@ impl Checker<'_> {
                 let message = if other == name {
                     format!("repository {name:?} is configured twice")
                 } else {
-                    format!("repositories {other:?} and {name:?} would share the folder {:?}; rename one", slug(&name))
+                    format!(
+                        "repositories {other:?} and {name:?} would share the folder {:?}; rename one",
+                        slug(&name)
+                    )
                 };
                 self.push(entry.name.span(), message);
                 continue;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use pikaci::RunId;
 
 use super::lane::{self, Begin};
-use super::schedule::{self, LiveLane};
 use super::recover;
+use super::schedule::{self, LiveLane};
 use crate::forge::Forge;
 use crate::forge::view::Change;
 use crate::store::{Claim, StoreError};

@@ -106,7 +106,8 @@ impl LaneRun {
                 Ok(process) => Some(process),
                 Err(error) => {
                     let program = self.ci().pikaci.program.display();
-                    let message = format!("cannot start {program}: {error}; check `pikaci` in the configuration");
+                    let message =
+                        format!("cannot start {program}: {error}; check `pikaci` in the configuration");
                     return self.store(Judgement::infra(message)).await;
                 }
             },
@@ -212,7 +213,10 @@ impl LaneRun {
         }
         let is_cancelled = self.job.is_cancel_requested;
         let stderr = process::read_stderr(&self.stderr());
-        judge(&record, &Facts { is_cancelled, cancel_message: self.job.cancel_message.clone(), status, stderr })
+        judge(
+            &record,
+            &Facts { is_cancelled, cancel_message: self.job.cancel_message.clone(), status, stderr },
+        )
     }
 
     async fn load(&self) -> Result<RunRecord, RunStoreError> {
@@ -347,16 +351,15 @@ fn judge(record: &Result<RunRecord, RunStoreError>, facts: &Facts) -> Judgement 
     let judgement = match record {
         Ok(record) => judge_record(record),
         Err(RunStoreError::RunMissing { .. }) => {
-            let status = facts.status.map_or("no longer runs".to_owned(), |status| format!("ended with {status}"));
+            let status =
+                facts.status.map_or("no longer runs".to_owned(), |status| format!("ended with {status}"));
             let said = if facts.stderr.is_empty() { String::new() } else { format!(": {}", facts.stderr) };
             Judgement::infra(format!("pikaci {status} and left no record of the run{said}"))
         }
         Err(error) => Judgement::infra(format!("the run's record can't be read: {error}")),
     };
-    let is_stopped = matches!(
-        (&judgement.outcome, &judgement.fault),
-        (Outcome::Cancelled, _) | (_, Some(Fault::Infra))
-    );
+    let is_stopped =
+        matches!((&judgement.outcome, &judgement.fault), (Outcome::Cancelled, _) | (_, Some(Fault::Infra)));
     if facts.is_cancelled && is_stopped {
         let message = facts.cancel_message.clone().or(judgement.message);
         return Judgement { outcome: Outcome::Cancelled, fault: Some(Fault::User), message };

@@ -35,7 +35,10 @@ pub(crate) fn plan(slots: usize, now_ms: i64, live: &[LiveLane], queued: &[Queue
         if delay_ms > 0 {
             let again = plan.look_again_ms.map_or(lane.not_before_ms, |at| at.min(lane.not_before_ms));
             plan.look_again_ms = Some(again);
-            plan.waits.push((lane.id, "a pause before the next attempt, after a fault of the machinery".to_owned()));
+            plan.waits.push((
+                lane.id,
+                "a pause before the next attempt, after a fault of the machinery".to_owned(),
+            ));
         } else if live.len() + claimed.len() >= slots {
             plan.waits.push((lane.id, format!("no slot is free: {slots} of {slots} lanes run")));
         } else if let Some(reason) = held_group(lane, live, &claimed) {

@@ -196,7 +196,9 @@ mod tests {
     fn manifest(targets: &[(&str, &str)]) -> ReadManifest {
         let mut text = "version = 1\n".to_owned();
         for (id, keys) in targets {
-            text.push_str(&format!("[targets.{id}]\n{keys}\n[[targets.{id}.jobs]]\nid = \"job\"\ncommand = \"true\"\n"));
+            text.push_str(&format!(
+                "[targets.{id}]\n{keys}\n[[targets.{id}.jobs]]\nid = \"job\"\ncommand = \"true\"\n"
+            ));
         }
         match Manifest::parse(&text) {
             Ok(manifest) => ReadManifest::Good(manifest),
@@ -228,7 +230,10 @@ mod tests {
     fn a_branch_cannot_drop_what_the_default_branch_requires() {
         let policy = manifest(&[("unit", "paths = [\"src/**\"]"), ("lint", "required = false")]);
         let changed: Option<&[&str]> = Some(&["src/lib.rs"]);
-        assert_eq!(decided(&manifest(&[("other", "")]), &policy, changed), ["other:selected!", "unit:missing!"]);
+        assert_eq!(
+            decided(&manifest(&[("other", "")]), &policy, changed),
+            ["other:selected!", "unit:missing!"]
+        );
         let softened = manifest(&[("unit", "required = false\npaths = [\"nothing/**\"]")]);
         assert_eq!(decided(&softened, &policy, changed), ["unit:selected!"]);
         assert_eq!(decided(&ReadManifest::Missing, &policy, changed), ["unit:missing!"]);
@@ -243,8 +248,12 @@ mod tests {
 
     #[test]
     fn a_manifest_error_carries_its_line() {
-        let (selection, lanes) = decide(&manifest(&[("unit", "requiredd = 1")]), &ReadManifest::Missing, None);
-        assert!(matches!(selection, Selection::ManifestError { line: Some(3), column: Some(1), .. }), "{selection:?}");
+        let (selection, lanes) =
+            decide(&manifest(&[("unit", "requiredd = 1")]), &ReadManifest::Missing, None);
+        assert!(
+            matches!(selection, Selection::ManifestError { line: Some(3), column: Some(1), .. }),
+            "{selection:?}"
+        );
         assert_eq!(lanes, []);
     }
 

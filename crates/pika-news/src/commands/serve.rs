@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,11 @@ impl Server {
     pub(super) async fn open(mut config: Config) -> Result<Server> {
         let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
         // Fails only when it was done before.
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init();
         let store = super::open_store(&config)?;
         let lock = lock(&config.data)?;
         let listener = listen(&mut config).await?;

@@ -29,11 +29,13 @@ impl Forge {
         let repeated = attempts.iter().find(|attempt| attempt.id == id);
         let state = hosted.state_root.clone();
         // A run that left no record, or is gone by now, can't be repeated: the target is run afresh.
-        let rerun_of = repeated.and_then(|attempt| attempt.run_id.clone()).filter(|run| {
-            pikaci::load_run_record(&state, run).is_ok_and(|record| !record.jobs.is_empty())
-        });
+        let rerun_of = repeated
+            .and_then(|attempt| attempt.run_id.clone())
+            .filter(|run| pikaci::load_run_record(&state, run).is_ok_and(|record| !record.jobs.is_empty()));
         if scope == RerunScope::Failed && rerun_of.is_none() {
-            return Err(ForgeError::refused("this run has left no jobs that could be repeated; rerun the whole lane"));
+            return Err(ForgeError::refused(
+                "this run has left no jobs that could be repeated; rerun the whole lane",
+            ));
         }
         let new = NewAttempt {
             lane_id: lane.id,
@@ -43,7 +45,9 @@ impl Forge {
             now_ms: self.now_ms(),
         };
         let Some(next) = self.store().add_attempt(new).await? else {
-            return Err(ForgeError::refused("the lane's latest attempt is not finished; cancel it or wait for it"));
+            return Err(ForgeError::refused(
+                "the lane's latest attempt is not finished; cancel it or wait for it",
+            ));
         };
         self.ci().wake();
         let repository = repository.to_owned();

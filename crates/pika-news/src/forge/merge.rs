@@ -3,9 +3,7 @@
 //! Invariants: what is merged is the head that the caller saw, and its required lanes are green; a restart between any
 //! two steps is found again by its intent, and judged by where the ref is.
 
-use pika_git::{
-    BranchName, GitError, MergeError, MergeRequest, Oid, RefChange, RefTransaction, Signature,
-};
+use pika_git::{BranchName, GitError, MergeError, MergeRequest, Oid, RefChange, RefTransaction, Signature};
 
 use super::error::parse_oid;
 use super::id::BranchId;
@@ -30,7 +28,9 @@ impl Forge {
         let (forge, actor) = (self.clone(), actor.to_owned());
         // On a task of its own: a client that hangs up does not stop it between two steps.
         let merged = tokio::spawn(async move { forge.merge_to_end(&hosted, id, &expected, &actor).await });
-        merged.await.unwrap_or_else(|_| Err(ForgeError::refused("the merge was interrupted; look at the branch again")))
+        merged.await.unwrap_or_else(|_| {
+            Err(ForgeError::refused("the merge was interrupted; look at the branch again"))
+        })
     }
 
     async fn merge_to_end(
@@ -50,7 +50,10 @@ impl Forge {
         }
         let target = &hosted.default_branch;
         let Some(target_oid) = hosted.git.find_branch(target).await? else {
-            return Err(ForgeError::refused(format!("the target {} does not exist yet; push it first", target.as_str())));
+            return Err(ForgeError::refused(format!(
+                "the target {} does not exist yet; push it first",
+                target.as_str()
+            )));
         };
         let at = self.now().as_second();
         let request = MergeRequest {
@@ -162,7 +165,9 @@ impl Forge {
         if is_merged {
             self.store().finish_merge(intent.id, now_ms).await?;
         } else {
-            self.store().fail_merge(intent.id, "the forge was restarted before the ref moved", now_ms).await?;
+            self.store()
+                .fail_merge(intent.id, "the forge was restarted before the ref moved", now_ms)
+                .await?;
         }
         Ok(())
     }

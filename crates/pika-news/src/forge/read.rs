@@ -23,7 +23,8 @@ impl Forge {
         for hosted in self.all_hosted() {
             let default_branch = hosted.default_branch.as_str();
             let (counts, updated_at_ms) = self.store().count_branches(hosted.id, default_branch).await?;
-            let default_branch_state = match self.store().find_branch_named(hosted.id, default_branch).await? {
+            let default_branch_state = match self.store().find_branch_named(hosted.id, default_branch).await?
+            {
                 Some(branch) => Some(self.head_view(branch.head_id).await?.state),
                 None => None,
             };
@@ -54,7 +55,11 @@ impl Forge {
     }
 
     /// Lists branches of a repository.
-    pub async fn branches(&self, repository: &str, mut filter: BranchFilter) -> Result<BranchList, ForgeError> {
+    pub async fn branches(
+        &self,
+        repository: &str,
+        mut filter: BranchFilter,
+    ) -> Result<BranchList, ForgeError> {
         let hosted = self.hosted(repository)?;
         let limit = filter.limit;
         filter.limit = limit.saturating_add(1);
@@ -107,9 +112,9 @@ impl Forge {
     /// Finds the repository and the state root of a run of `pikaci`. Runs that no lane has named are found too.
     pub async fn locate_run(&self, run: &RunId) -> Result<Option<(&str, StateRoot)>, ForgeError> {
         let named = self.store().find_repository_of_run(run).await?;
-        let hosted = named.and_then(|id| self.hosted_by_id(id)).or_else(|| {
-            self.all_hosted().find(|hosted| hosted.state_root.run_dir(run).is_dir())
-        });
+        let hosted = named
+            .and_then(|id| self.hosted_by_id(id))
+            .or_else(|| self.all_hosted().find(|hosted| hosted.state_root.run_dir(run).is_dir()));
         Ok(hosted.map(|hosted| (hosted.config.name.as_str(), hosted.state_root.clone())))
     }
 

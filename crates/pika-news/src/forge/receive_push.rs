@@ -41,7 +41,9 @@ impl Forge {
         let mut receipt = PushReceipt::default();
         for branch in &branches {
             let found = match hosted.git.find_branch(branch).await {
-                Ok(found) => self.take_in(hosted, branch, found.as_ref(), known.get(branch.as_str()), actor).await,
+                Ok(found) => {
+                    self.take_in(hosted, branch, found.as_ref(), known.get(branch.as_str()), actor).await
+                }
                 Err(error) => Err(error.into()),
             };
             receipt.branches.extend(found.unwrap_or_else(|error| Some(faulty(hosted, branch, &error))));
@@ -60,8 +62,11 @@ impl Forge {
         let mut branches: Vec<(&BranchName, Option<&Oid>)> =
             found.iter().map(|(branch, oid)| (branch, Some(oid))).collect();
         branches.sort_by_key(|(branch, _)| !hosted.is_default(branch.as_str()));
-        let gone: Vec<BranchName> =
-            known.keys().filter_map(|name| BranchName::parse(name).ok()).filter(|name| !found.contains_key(name)).collect();
+        let gone: Vec<BranchName> = known
+            .keys()
+            .filter_map(|name| BranchName::parse(name).ok())
+            .filter(|name| !found.contains_key(name))
+            .collect();
         branches.extend(gone.iter().map(|branch| (branch, None)));
         for (branch, oid) in branches {
             if let Err(error) = self.take_in(hosted, branch, oid, known.get(branch.as_str()), None).await {
@@ -210,9 +215,8 @@ impl PushReceiver for Forge {
             updates.into_iter().map(|PushedRef { reference, .. }| RefUpdate { reference }).collect();
         // On a task of its own: what was begun is finished, whatever becomes of the hook.
         let forge = self.clone();
-        let received = tokio::spawn(async move {
-            forge.receive_push(&name, actor.as_deref(), &updates).await
-        });
+        let received =
+            tokio::spawn(async move { forge.receive_push(&name, actor.as_deref(), &updates).await });
         let lines = match received.await {
             Ok(Ok(receipt)) => receipt.branches.iter().flat_map(|branch| self.lines(branch)).collect(),
             Ok(Err(error)) => vec![format!("pika: {error}; the push is stored and is looked at again")],

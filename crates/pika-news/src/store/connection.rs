@@ -108,10 +108,8 @@ impl Readers {
             None => open_reader(&self.path)?,
         };
         let (connection, value) = tokio::task::spawn_blocking(move || {
-            let value = connection
-                .transaction()
-                .map_err(StoreError::from)
-                .and_then(|transaction| work(&transaction));
+            let value =
+                connection.transaction().map_err(StoreError::from).and_then(|transaction| work(&transaction));
             (connection, value)
         })
         .await

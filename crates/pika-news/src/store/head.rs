@@ -142,7 +142,11 @@ fn ensure_branch(transaction: &Transaction<'_>, new: &NewHead) -> Result<BranchI
     Ok(transaction.query_row(sql, params![new.repository_id, new.branch], |row| row.get(0))?)
 }
 
-fn find_head(transaction: &Transaction<'_>, branch: BranchId, oid: &str) -> Result<Option<HeadId>, StoreError> {
+fn find_head(
+    transaction: &Transaction<'_>,
+    branch: BranchId,
+    oid: &str,
+) -> Result<Option<HeadId>, StoreError> {
     let sql = "SELECT id FROM head WHERE branch_id = ?1 AND oid = ?2";
     record::find(transaction, sql, params![branch, oid], |row| row.get(0))
 }
@@ -299,9 +303,12 @@ pub(super) fn supersede(
                              is_superseded = 1, finished_at_ms = ?4
          WHERE status = 'queued' AND {lanes}"
     );
-    transaction
-        .prepare_cached(&sql)?
-        .execute(params![stopped.branch, stopped.except, stopped.message, stopped.now_ms])?;
+    transaction.prepare_cached(&sql)?.execute(params![
+        stopped.branch,
+        stopped.except,
+        stopped.message,
+        stopped.now_ms
+    ])?;
     let sql = format!(
         "UPDATE lane_run SET is_cancel_requested = 1, is_superseded = 1, cancel_message = ?3
          WHERE status = 'running' AND NOT is_cancel_requested AND {lanes} RETURNING id"

@@ -28,8 +28,10 @@ impl Store {
 
     /// Whether there is any user.
     pub async fn has_users(&self) -> Result<bool, StoreError> {
-        self.read(|transaction| Ok(transaction.query_row("SELECT EXISTS (SELECT 1 FROM user)", [], |row| row.get(0))?))
-            .await
+        self.read(|transaction| {
+            Ok(transaction.query_row("SELECT EXISTS (SELECT 1 FROM user)", [], |row| row.get(0))?)
+        })
+        .await
     }
 
     /// Disables or enables a user; everything that stands for them goes either way. `false` when there is no such user.
@@ -38,7 +40,8 @@ impl Store {
             let changed = transaction
                 .execute("UPDATE user SET is_disabled = ?2 WHERE name = ?1", params![name, is_disabled])?;
             for table in ["session", "token", "sign_in_link"] {
-                let sql = format!("DELETE FROM {table} WHERE user_id = (SELECT id FROM user WHERE name = ?1)");
+                let sql =
+                    format!("DELETE FROM {table} WHERE user_id = (SELECT id FROM user WHERE name = ?1)");
                 transaction.execute(&sql, [&name])?;
             }
             Ok(changed > 0)
@@ -47,13 +50,19 @@ impl Store {
     }
 
     /// Finds whom a session stands for, and when its use was last noted.
-    pub async fn find_session_user(&self, hash: SecretHash, now_ms: i64) -> Result<Option<(User, i64)>, StoreError> {
+    pub async fn find_session_user(
+        &self,
+        hash: SecretHash,
+        now_ms: i64,
+    ) -> Result<Option<(User, i64)>, StoreError> {
         self.read(move |transaction| {
             let sql = format!(
                 "SELECT {USER_COLUMNS}, used_at_ms FROM session JOIN user ON user.id = user_id
                  WHERE secret_hash = ?1 AND expires_at_ms > ?2 AND NOT is_disabled"
             );
-            find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| Ok((user(row)?, row.get("used_at_ms")?)))
+            find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| {
+                Ok((user(row)?, row.get("used_at_ms")?))
+            })
         })
         .await
     }
@@ -95,7 +104,9 @@ impl Store {
                 "SELECT {USER_COLUMNS}, used_at_ms FROM token JOIN user ON user.id = user_id
                  WHERE secret_hash = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2) AND NOT is_disabled"
             );
-            find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| Ok((user(row)?, row.get("used_at_ms")?)))
+            find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| {
+                Ok((user(row)?, row.get("used_at_ms")?))
+            })
         })
         .await
     }
@@ -132,7 +143,8 @@ impl Store {
     /// Lists a user's tokens, the newest first.
     pub async fn list_tokens(&self, user_id: i64) -> Result<Vec<Token>, StoreError> {
         self.read(move |transaction| {
-            let sql = "SELECT id, title, created_at_ms, used_at_ms FROM token WHERE user_id = ?1 ORDER BY id DESC";
+            let sql =
+                "SELECT id, title, created_at_ms, used_at_ms FROM token WHERE user_id = ?1 ORDER BY id DESC";
             list(transaction, sql, [user_id], |row| {
                 Ok(Token {
                     id: row.get("id")?,
@@ -175,7 +187,11 @@ impl Store {
     }
 
     /// Finds whom a link would sign in.
-    pub async fn find_sign_in_link_user(&self, hash: SecretHash, now_ms: i64) -> Result<Option<User>, StoreError> {
+    pub async fn find_sign_in_link_user(
+        &self,
+        hash: SecretHash,
+        now_ms: i64,
+    ) -> Result<Option<User>, StoreError> {
         self.read(move |transaction| find_link(transaction, hash, now_ms)).await
     }
 
@@ -203,7 +219,11 @@ impl Store {
     }
 }
 
-fn find_link(transaction: &Transaction<'_>, hash: SecretHash, now_ms: i64) -> Result<Option<User>, StoreError> {
+fn find_link(
+    transaction: &Transaction<'_>,
+    hash: SecretHash,
+    now_ms: i64,
+) -> Result<Option<User>, StoreError> {
     let sql = format!(
         "SELECT {USER_COLUMNS} FROM sign_in_link JOIN user ON user.id = user_id
          WHERE secret_hash = ?1 AND expires_at_ms > ?2 AND used_at_ms IS NULL AND NOT is_disabled"

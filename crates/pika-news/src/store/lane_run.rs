@@ -337,8 +337,9 @@ impl Store {
         id: LaneRunId,
     ) -> Result<Option<(LaneRecord, Vec<LaneRunRecord>)>, StoreError> {
         self.read(move |transaction| {
-            let sql =
-                format!("SELECT {LANE_COLUMNS} FROM lane WHERE id = (SELECT lane_id FROM lane_run WHERE id = ?1)");
+            let sql = format!(
+                "SELECT {LANE_COLUMNS} FROM lane WHERE id = (SELECT lane_id FROM lane_run WHERE id = ?1)"
+            );
             let Some(lane) = record::find(transaction, &sql, [id], record::lane)? else { return Ok(None) };
             let attempts = list_attempts(transaction, lane.id)?;
             Ok(Some((lane, attempts)))
@@ -347,12 +348,10 @@ impl Store {
     }
 
     /// Finds the head, branch and repository of a lane.
-    pub async fn find_place(
-        &self,
-        head: HeadId,
-    ) -> Result<Option<(BranchId, RepositoryId)>, StoreError> {
+    pub async fn find_place(&self, head: HeadId) -> Result<Option<(BranchId, RepositoryId)>, StoreError> {
         self.read(move |transaction| {
-            let sql = "SELECT branch.id, branch.repository_id FROM head JOIN branch ON branch.id = head.branch_id
+            let sql =
+                "SELECT branch.id, branch.repository_id FROM head JOIN branch ON branch.id = head.branch_id
                        WHERE head.id = ?1";
             record::find(transaction, sql, [head], |row| Ok((row.get(0)?, row.get(1)?)))
         })

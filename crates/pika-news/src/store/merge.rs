@@ -101,7 +101,10 @@ impl Store {
     }
 
     /// Lists the merges of a repository that a restart may have interrupted.
-    pub async fn list_pending_merges(&self, repository: RepositoryId) -> Result<Vec<MergeIntent>, StoreError> {
+    pub async fn list_pending_merges(
+        &self,
+        repository: RepositoryId,
+    ) -> Result<Vec<MergeIntent>, StoreError> {
         self.read(move |transaction| {
             let sql = "SELECT merge_intent.id, branch_id, repository_id, target, merge_intent.merge_oid
                        FROM merge_intent JOIN branch ON branch.id = branch_id

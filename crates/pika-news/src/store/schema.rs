@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn a_database_of_a_newer_forge_is_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
-        connection.pragma_update(None, "user_version", MIGRATIONS.len() + 1).unwrap();
+        connection.pragma_update(None, "user_version", MIGRATIONS.len() as i64 + 1).unwrap();
         let refused = migrate(&mut connection, Path::new("forge.sqlite"));
         assert!(matches!(refused, Err(StoreError::TooNew { .. })), "{refused:?}");
     }

@@ -57,7 +57,8 @@ fn zero_lanes_is_not_success() {
 
 #[test]
 fn a_manifest_error_outweighs_every_lane() {
-    let wrong = Selection::ManifestError { message: "pikaci.toml:1:1: …".into(), line: Some(1), column: Some(1) };
+    let wrong =
+        Selection::ManifestError { message: "pikaci.toml:1:1: …".into(), line: Some(1), column: Some(1) };
     assert_eq!(head_state(&wrong, [LaneState::Passed]), HeadState::ManifestError);
 }
 
