@@ -43,7 +43,7 @@ pub(super) async fn merge(
 ) -> Result<Json<Merged>, ApiError> {
     let branch = find(&web, &viewer.user, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
-    let Json(body) = body.map_err(unreadable)?;
+    let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
     Ok(Json(
         web.forge()
             .merge(&branch.row.repository, branch.row.id, &body.expected_head, &viewer.user.name)
@@ -60,7 +60,7 @@ pub(super) async fn close(
 ) -> Result<Json<BranchView>, ApiError> {
     let branch = find(&web, &viewer.user, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
-    let Json(body) = body.map_err(unreadable)?;
+    let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
     check_head(&branch, &body.expected_head)?;
     let (repository, id) = (&branch.row.repository, branch.row.id);
     web.forge().close(repository, id, &viewer.user.name).await?;
@@ -76,7 +76,7 @@ pub(super) async fn rerun(
 ) -> Result<Json<Queued>, ApiError> {
     let detail = find_lane_run(&web, &viewer.user, &id).await?;
     may_write(&viewer, &detail.repository)?;
-    let body = body.map_err(unreadable)?.map(|Json(body)| body).unwrap_or_default();
+    let body = body.map_err(|rejection| unreadable(&rejection))?.map(|Json(body)| body).unwrap_or_default();
     let scope = if body.failed { RerunScope::Failed } else { RerunScope::All };
     let lane_run_id = web.forge().rerun(&detail.repository, detail.run.id, scope, &viewer.user.name).await?;
     Ok(Json(Queued { lane_run_id }))
@@ -102,6 +102,6 @@ fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
     Err(WebError::Refused(axum::http::StatusCode::FORBIDDEN, message))
 }
 
-fn unreadable(rejection: JsonRejection) -> WebError {
+fn unreadable(rejection: &JsonRejection) -> WebError {
     WebError::bad_request(format!("the body can't be read: {}", rejection.body_text()))
 }

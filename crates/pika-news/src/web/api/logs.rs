@@ -82,7 +82,8 @@ fn response(
 fn end_of(text: Option<String>) -> (Option<String>, bool) {
     match text {
         Some(text) if text.len() > INLINE_BYTES_MAX => {
-            let start = text.ceil_char_boundary(text.len() - INLINE_BYTES_MAX);
+            let wanted = text.len() - INLINE_BYTES_MAX;
+            let start = (wanted..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
             (Some(text[start..].to_owned()), true)
         }
         text => (text, false),

@@ -106,7 +106,7 @@ async fn page(
 async fn read_run(web: &Web, detail: &LaneRunDetail, window: Window) -> Result<Option<RunSection>, WebError> {
     let Some(run) = detail.run.run_id.clone() else { return Ok(None) };
     let state = web.forge().state_root(&detail.repository)?;
-    runs::read(move || RunSection::read(&state, &run, window)).await.map(Some)
+    runs::read(move || RunSection::read(&state, &run, &window)).await.map(Some)
 }
 
 /// Finds a lane run by what its URL says. One of another repository is not there.

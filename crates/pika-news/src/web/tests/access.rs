@@ -39,7 +39,7 @@ async fn with_cookie(
 async fn every_json_route_and_stream_needs_authentication() {
     let fixture = Fixture::new().await;
     let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
-    write_pikaci_run_fixture(&fixture.state, b"secret", JobStatus::Passed);
+    write_pikaci_run_fixture(&fixture.state, b"secret", &JobStatus::Passed);
     let run = run_id();
     let mut paths = vec![
         "/news/api/forge/repositories".to_owned(),
@@ -145,7 +145,7 @@ async fn every_page_carries_the_policy_and_holds_nothing_that_it_forbids() {
     let fixture = Fixture::new().await;
     let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
     let lane_run = fixture.claim(branch, Some(Outcome::Failed)).await;
-    write_pikaci_run_fixture(&fixture.state, b"\x1b[31mred\x1b[0m\n", JobStatus::Failed);
+    write_pikaci_run_fixture(&fixture.state, b"\x1b[31mred\x1b[0m\n", &JobStatus::Failed);
     let pages = [
         ("/news".to_owned(), StatusCode::OK),
         ("/news/sample".to_owned(), StatusCode::OK),

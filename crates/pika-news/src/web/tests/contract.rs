@@ -10,7 +10,7 @@ async fn api_forge_branch_logs_includes_persisted_pikaci_run_metadata() {
     let fixture = Fixture::new().await;
     let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
     let lane_run = fixture.claim(branch, Some(Outcome::Failed)).await;
-    write_pikaci_run_fixture(&fixture.state, b"hello\n", JobStatus::Failed);
+    write_pikaci_run_fixture(&fixture.state, b"hello\n", &JobStatus::Failed);
     for query in ["?lane=check".to_owned(), format!("?lane_run_id={lane_run}"), String::new()] {
         let path = format!("/news/api/forge/branch/{branch}/logs{query}");
         let logs = fixture.get(&path).await.json(StatusCode::OK);
@@ -41,7 +41,7 @@ async fn a_lane_that_waits_has_logs_without_a_run() {
 #[tokio::test]
 async fn api_forge_pikaci_handlers_load_persisted_run_and_logs() {
     let fixture = Fixture::new().await;
-    write_pikaci_run_fixture(&fixture.state, b"broken \xff byte\n", JobStatus::Passed);
+    write_pikaci_run_fixture(&fixture.state, b"broken \xff byte\n", &JobStatus::Passed);
     let run = fixture.get(&format!("/news/api/forge/pikaci/run/{}", run_id())).await.json(StatusCode::OK);
     let stored = pikaci::load_run_record(&fixture.state, &run_id()).unwrap();
     assert_eq!(run, serde_json::to_value(&stored).unwrap());
@@ -60,7 +60,7 @@ async fn api_forge_pikaci_handlers_load_persisted_run_and_logs() {
 #[tokio::test]
 async fn api_forge_pikaci_prepared_outputs_handler_loads_persisted_record() {
     let fixture = Fixture::new().await;
-    write_pikaci_run_fixture(&fixture.state, b"", JobStatus::Passed);
+    write_pikaci_run_fixture(&fixture.state, b"", &JobStatus::Passed);
     let path = format!("/news/api/forge/pikaci/prepared-outputs/{}", run_id());
     let outputs = fixture.get(&path).await.json(StatusCode::OK);
     assert_eq!(outputs["run_id"], run_id().as_str());
@@ -70,7 +70,7 @@ async fn api_forge_pikaci_prepared_outputs_handler_loads_persisted_record() {
 #[tokio::test]
 async fn what_is_not_there_is_404_and_names_no_path_of_the_server() {
     let fixture = Fixture::new().await;
-    write_pikaci_run_fixture(&fixture.state, b"", JobStatus::Passed);
+    write_pikaci_run_fixture(&fixture.state, b"", &JobStatus::Passed);
     let run = run_id();
     let mut paths = vec![
         "/news/api/forge/pikaci/run/20990301T142233Z-7f3a9c10".to_owned(),
@@ -104,7 +104,7 @@ async fn what_is_not_there_is_404_and_names_no_path_of_the_server() {
 async fn a_long_log_is_cut_inline_and_read_by_range() {
     let fixture = Fixture::new().await;
     let log = [b"first\n".to_vec(), vec![b'x'; 3 << 20], b"\nlast\n".to_vec()].concat();
-    write_pikaci_run_fixture(&fixture.state, &log, JobStatus::Passed);
+    write_pikaci_run_fixture(&fixture.state, &log, &JobStatus::Passed);
     let path = format!("/news/api/forge/pikaci/logs/{}", run_id());
     let inline = fixture.get(&format!("{path}?job=unit&kind=guest")).await.json(StatusCode::OK);
     let text = inline["guest"].as_str().unwrap();

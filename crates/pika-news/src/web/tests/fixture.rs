@@ -101,18 +101,18 @@ pub(super) fn write_running_run_fixture(state: &StateRoot, guest: &[u8]) -> RunW
 }
 
 /// Ends the job and the run.
-pub(super) fn finish_run_fixture(writer: &mut RunWriter, status: JobStatus) {
+pub(super) fn finish_run_fixture(writer: &mut RunWriter, status: &JobStatus) {
     writer.append(&Event::JobFinished { run_id: run_id(), job: job("unit", status.clone()) }).unwrap();
     let mut run = writer.record().clone();
-    run.status = if status == JobStatus::Failed { RunStatus::Failed } else { RunStatus::Passed };
-    run.outcome = Some(if status == JobStatus::Failed { Outcome::Failed } else { Outcome::Passed });
-    run.fault = (status == JobStatus::Failed).then_some(Fault::Job);
+    run.status = if *status == JobStatus::Failed { RunStatus::Failed } else { RunStatus::Passed };
+    run.outcome = Some(if *status == JobStatus::Failed { Outcome::Failed } else { Outcome::Passed });
+    run.fault = (*status == JobStatus::Failed).then_some(Fault::Job);
     run.finished_at = Some(now());
     writer.append(&Event::RunFinished { run }).unwrap();
 }
 
 /// A finished run with both logs and a prepared output.
-pub(super) fn write_pikaci_run_fixture(state: &StateRoot, guest: &[u8], status: JobStatus) {
+pub(super) fn write_pikaci_run_fixture(state: &StateRoot, guest: &[u8], status: &JobStatus) {
     let mut writer = write_running_run_fixture(state, guest);
     let outputs = PreparedOutputsRecord {
         outputs: vec![

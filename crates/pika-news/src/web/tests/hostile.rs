@@ -24,7 +24,7 @@ async fn a_hostile_log_is_escaped_and_its_colours_are_kept() {
     let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
     let lane_run = fixture.claim(branch, Some(Outcome::Failed)).await;
     let log = format!("{MARKUP}\n\x1b[31merror\x1b[0m \x1b]0;title\x07 broken \u{202e}\n");
-    write_pikaci_run_fixture(&fixture.state, &[log.as_bytes(), b"\xff\n"].concat(), JobStatus::Failed);
+    write_pikaci_run_fixture(&fixture.state, &[log.as_bytes(), b"\xff\n"].concat(), &JobStatus::Failed);
     let html = fixture.get(&format!("/news/sample/lane-run/{lane_run}")).await.text();
     assert!(html.contains("&lt;script&gt;alert(1)") && !html.contains(MARKUP), "{html}");
     assert!(html.contains("<span class=\"a-1\">error</span>") && !html.contains('\u{1b}'), "{html}");
@@ -37,7 +37,7 @@ async fn a_pages_size_does_not_depend_on_the_log() {
     let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
     let lane_run = fixture.claim(branch, Some(Outcome::Passed)).await;
     let log = [b"the beginning\n".to_vec(), vec![b'x'; 8 << 20], b"\nthe end\n".to_vec()].concat();
-    write_pikaci_run_fixture(&fixture.state, &log, JobStatus::Passed);
+    write_pikaci_run_fixture(&fixture.state, &log, &JobStatus::Passed);
     let page = format!("/news/sample/lane-run/{lane_run}");
     let html = fixture.get(&page).await.text();
     assert!(html.len() < 400 * 1024, "{} bytes", html.len());

@@ -53,7 +53,7 @@ impl Watcher {
         }
     }
 
-    async fn to_end(mut self) -> Vec<Seen> {
+    async fn read_to_end(mut self) -> Vec<Seen> {
         let mut seen = Vec::new();
         while let Some(event) = self.next().await {
             seen.push(event);
@@ -98,7 +98,7 @@ async fn what_is_written_is_seen_within_a_second_and_the_end_is_told() {
         (second.id, second.data["offset"].as_u64(), second.data["text"].as_str()),
         (Some(8), Some(4), Some("two\n"))
     );
-    finish_run_fixture(&mut writer, JobStatus::Passed);
+    finish_run_fixture(&mut writer, &JobStatus::Passed);
     let end = watcher.next().await.unwrap();
     assert_eq!((end.event.as_str(), end.data["status"].as_str()), ("end", Some("passed")));
     assert_eq!(watcher.next().await, None);
@@ -110,15 +110,15 @@ async fn a_client_that_comes_back_gets_each_byte_once() {
     let log =
         ["aé😀\u{2028}".as_bytes(), b"\xff\xe2\x82", &b"line\n".repeat(40_000), "é".as_bytes(), b"\xf0\x9f"]
             .concat();
-    write_pikaci_run_fixture(&fixture.state, &log, JobStatus::Passed);
-    let whole = Watcher::open(&fixture, "job=unit&kind=guest", None).await.to_end().await;
+    write_pikaci_run_fixture(&fixture.state, &log, &JobStatus::Passed);
+    let whole = Watcher::open(&fixture, "job=unit&kind=guest", None).await.read_to_end().await;
     let expected = String::from_utf8_lossy(&log).into_owned();
     assert_eq!(text(&whole), expected);
     assert!(whole.len() > 3, "the log came in one piece");
     assert_eq!(whole.iter().rev().nth(1).unwrap().id, Some(log.len() as u64));
     for cut in 0..whole.len() - 1 {
         let id = whole[cut].id.unwrap().to_string();
-        let rest = Watcher::open(&fixture, "job=unit&kind=guest&from=0", Some(&id)).await.to_end().await;
+        let rest = Watcher::open(&fixture, "job=unit&kind=guest&from=0", Some(&id)).await.read_to_end().await;
         assert_eq!(text(&whole[..=cut]) + &text(&rest), expected, "after event {cut}");
     }
 }
@@ -133,8 +133,8 @@ async fn a_character_that_is_written_in_two_pieces_is_one_character() {
     append(&fixture.state, b"\x98\x80b\xc3");
     let second = watcher.next().await.unwrap();
     assert_eq!((second.id, second.data["text"].as_str()), (Some(6), Some("😀b")));
-    finish_run_fixture(&mut writer, JobStatus::Passed);
-    let rest = watcher.to_end().await;
+    finish_run_fixture(&mut writer, &JobStatus::Passed);
+    let rest = watcher.read_to_end().await;
     assert_eq!((text(&rest).as_str(), rest[0].id), ("\u{fffd}", Some(7)));
 }
 
@@ -171,9 +171,9 @@ async fn another_attempt_starts_the_log_again_after_the_old_one_was_sent() {
 #[tokio::test]
 async fn an_offset_of_an_earlier_attempt_starts_again() {
     let fixture = Fixture::new().await;
-    write_pikaci_run_fixture(&fixture.state, b"short\n", JobStatus::Passed);
+    write_pikaci_run_fixture(&fixture.state, b"short\n", &JobStatus::Passed);
     for (query, id) in [("job=unit&from=9999", None), ("job=unit&attempt=7", Some("3"))] {
-        let seen = Watcher::open(&fixture, query, id).await.to_end().await;
+        let seen = Watcher::open(&fixture, query, id).await.read_to_end().await;
         assert_eq!((seen[0].event.as_str(), text(&seen).as_str()), ("restart", "short\n"), "{query}");
     }
 }
@@ -199,7 +199,7 @@ async fn streams_end_when_the_forge_shuts_down_or_the_user_is_disabled() {
 #[tokio::test]
 async fn an_offset_that_is_none_is_refused() {
     let fixture = Fixture::new().await;
-    write_pikaci_run_fixture(&fixture.state, b"x", JobStatus::Passed);
+    write_pikaci_run_fixture(&fixture.state, b"x", &JobStatus::Passed);
     let path = format!("/news/api/forge/pikaci/logs/{}/stream?job=unit", run_id());
     assert_eq!(fixture.open(&path, Some("not a number")).await.status(), StatusCode::BAD_REQUEST);
     assert_eq!(fixture.get(&format!("{path}&kind=both")).await.status, StatusCode::BAD_REQUEST);

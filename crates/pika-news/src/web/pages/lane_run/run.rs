@@ -60,7 +60,7 @@ pub(super) struct Artifact {
 
 impl RunSection {
     /// Reads everything about a run that its page shows. Blocks.
-    pub(super) fn read(state: &StateRoot, run: &RunId, window: Window) -> Result<RunSection, WebError> {
+    pub(super) fn read(state: &StateRoot, run: &RunId, window: &Window) -> Result<RunSection, WebError> {
         let record = pikaci::load_run_record(state, run)?;
         if let Some(job) = &window.job
             && record.status != RunStatus::Running
@@ -74,7 +74,7 @@ impl RunSection {
             jobs: jobs(state, &record),
             phases: phases(&record),
             artifacts: artifacts(state, &record),
-            log: LogSection::read(state, &record, &window)?,
+            log: LogSection::read(state, &record, window)?,
         })
     }
 }
