@@ -1,7 +1,6 @@
-//! `guest.log`: the command writes into it directly, so that its output is as fast as a redirect, and nobody who holds
-//! the command's output open can delay its end.
+//! `guest.log`: what the command printed.
 //!
-//! Invariant: bytes are only appended, and at the end the file of this name is the one that the command wrote into.
+//! Invariant: bytes are only appended, and at the end the file of this name is the one that they were appended to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,7 +21,7 @@ impl GuestLog {
         Ok(GuestLog { path: path.to_owned(), file })
     }
 
-    /// A handle for the command to append with.
+    /// A handle to append with.
     pub(crate) fn writer(&self) -> io::Result<File> {
         self.file.try_clone()
     }

@@ -15,6 +15,7 @@ mod follow;
 mod guest_log;
 mod job;
 mod processes;
+mod pump;
 mod report;
 mod run;
 mod user;

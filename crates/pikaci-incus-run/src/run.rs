@@ -4,8 +4,9 @@
 //! Invariant: the verdict is decided by the first of these three alone; what follows can add to its message only.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::unix::fs::fchown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,6 +24,7 @@ use crate::follow::Tee;
 use crate::guest_log::{GuestLog, clear};
 use crate::job::{GuestJob, GuestPaths, JobError, Sentinel, make_folder};
 use crate::processes;
+use crate::pump::Pump;
 use crate::report::{GuestReport, GuestStatus};
 use crate::user::CommandUser;
 
@@ -95,6 +97,7 @@ pub fn run(
 struct Prepared {
     job: GuestJob,
     log: GuestLog,
+    output: PipeReader,
     command: Command,
 }
 
@@ -118,7 +121,9 @@ fn prepare(
     }
     let home = home(&user, environment)?;
     let log_path = paths.artifacts.join(LOG_NAME);
-    let (log, stdout, stderr) = open_log(&log_path, &user).map_err(JobError::io("create", &log_path))?;
+    let opened =
+        open_log(&log_path, &user).and_then(|(log, output, pipe)| Ok((log, output, pipe.try_clone()?, pipe)));
+    let (log, output, stdout, stderr) = opened.map_err(JobError::io("create", &log_path))?;
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(&job.command).current_dir(&paths.snapshot);
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
@@ -126,16 +131,19 @@ fn prepare(
     if let Some((user, group)) = user.switch {
         command.uid(user).gid(group);
     }
-    Ok(Prepared { job, log, command })
+    Ok(Prepared { job, log, output, command })
 }
 
-fn open_log(path: &Path, user: &CommandUser) -> io::Result<(GuestLog, File, File)> {
+/// The log, and both ends of the pipe that the command's output comes through.
+fn open_log(path: &Path, user: &CommandUser) -> io::Result<(GuestLog, PipeReader, PipeWriter)> {
     let log = GuestLog::create(path)?;
+    let (reader, writer) = io::pipe()?;
     if let Some((user, group)) = user.switch {
         log.give_to(user, group)?;
+        // Opened anew as /dev/stdout, a pipe is asked for its owner.
+        fchown(&writer, Some(user), Some(group))?;
     }
-    let (stdout, stderr) = (log.writer()?, log.writer()?);
-    Ok((log, stdout, stderr))
+    Ok((log, reader, writer))
 }
 
 /// A home that the command can write to: its user's, or one below the temporary folder.
@@ -196,9 +204,10 @@ impl Prepared {
             Ok(child) => child,
             Err(error) => return refused(format!("cannot start /bin/sh: {error}")),
         };
-        // Now the log is held open by the command, and by this process for itself.
+        // Now only the command holds the pipe open.
         drop(self.command);
         let group = Pid::from_child(&child);
+        let pump = self.log.writer().map(|log| Pump::start(self.output, log));
         let tee = if options.is_quiet { None } else { self.log.reader().map(Tee::start).ok() };
         thread::spawn(move || {
             // Nobody listens any more once the deadline has passed.
@@ -213,8 +222,8 @@ impl Prepared {
         processes::end_all(group, grace, &is_urgent);
         let (status, exit_code, message) = judge(wakeup, self.job.timeout);
         let finished_at = Timestamp::now();
-        let restored =
-            self.log.finish().unwrap_or_else(|error| Some(format!("guest.log is not whole: {error}")));
+        let restored = pump.and_then(Pump::finish).and_then(|()| self.log.finish());
+        let restored = restored.unwrap_or_else(|error| Some(format!("guest.log is not whole: {error}")));
         let message = match (message, restored) {
             (Some(message), Some(restored)) => Some(format!("{message}; {restored}")),
             (message, restored) => message.or(restored),

@@ -68,6 +68,13 @@ fn much_output_arrives_whole_in_log_and_tee() {
 }
 
 #[test]
+fn output_that_is_opened_anew_by_its_name_cuts_nothing_off() {
+    let guest = Guest::new();
+    assert!(guest.run("echo one; echo two > /dev/stderr; echo three > /dev/stdout").status.success());
+    assert_eq!(guest.log(), "one\ntwo\nthree\n");
+}
+
+#[test]
 fn quiet_prints_nothing_and_logs_all() {
     let guest = Guest::new();
     let output = guest.runner("echo out").arg("--quiet").output().unwrap();
