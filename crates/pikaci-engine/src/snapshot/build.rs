@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use pikaci::Digest;
@@ -64,13 +64,16 @@ struct Builder<'r> {
     folder: PathBuf,
     /// The files that are in `folder` already, with their sizes.
     copied: Mutex<HashMap<Vec<u8>, u64>>,
+    /// Until the file system refuses: whether source and snapshots can share a file's blocks.
+    can_share: AtomicBool,
 }
 
 impl<'r> Builder<'r> {
     fn new(request: &'r SnapshotRequest) -> Builder<'r> {
         let random = std::process::id() as u64 ^ (std::ptr::from_ref(request) as u64) << 20;
         let folder = request.snapshots_dir.join(format!("{BUILDING_PREFIX}{random:016x}-{}", next_number()));
-        Builder { request, folder, copied: Mutex::new(HashMap::new()) }
+        let can_share = AtomicBool::new(true);
+        Builder { request, folder, copied: Mutex::new(HashMap::new()), can_share }
     }
 
     /// What is known without reading any content.
@@ -195,8 +198,12 @@ impl<'r> Builder<'r> {
             let opened = OpenOptions::new().read(true).custom_flags(flags).open(&from);
             let mut source = opened.map_err(SnapshotError::io("open", &from))?;
             let before = Stat::of(&source.metadata().map_err(SnapshotError::io("look at", &from))?);
-            let (content, size) = copy_hashed(&mut source, &to, is_executable, buffer)
-                .map_err(SnapshotError::io("copy", &from))?;
+            let shared = self.share_hashed(&source, &to, is_executable, buffer);
+            let copied = match shared.map_err(SnapshotError::io("copy", &from))? {
+                Some(copied) => Ok(copied),
+                None => copy_hashed(&mut source, &to, is_executable, buffer),
+            };
+            let (content, size) = copied.map_err(SnapshotError::io("copy", &from))?;
             let after = Stat::of(&source.metadata().map_err(SnapshotError::io("look at", &from))?);
             if before == after && size == after.size {
                 self.note_copied(path, size);
@@ -205,6 +212,27 @@ impl<'r> Builder<'r> {
             fs::remove_file(&to).map_err(SnapshotError::io("remove", &to))?;
         }
         Err(SnapshotError::Unsteady { path: from })
+    }
+
+    /// Copies a file by sharing its blocks, copy on write (ioctl_ficlone(2)); `None` where the file system can't.
+    fn share_hashed(
+        &self,
+        source: &File,
+        to: &Path,
+        is_executable: bool,
+        buffer: &mut [u8],
+    ) -> io::Result<Option<(ContentDigest, u64)>> {
+        if !self.can_share.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let mut file = create_read_only(to, is_executable)?;
+        if rustix::fs::ioctl_ficlone(&file, source).is_err() {
+            self.can_share.store(false, Ordering::Relaxed);
+            fs::remove_file(to)?;
+            return Ok(None);
+        }
+        // The clone can't change any more, so its content is what is hashed.
+        hash_to(&mut file, &mut io::sink(), buffer).map(Some)
     }
 
     fn copy_blobs(
@@ -411,24 +439,36 @@ fn copy_hashed(
     is_executable: bool,
     buffer: &mut [u8],
 ) -> io::Result<(ContentDigest, u64)> {
+    let mut file = create_read_only(to, is_executable)?;
+    hash_to(content, &mut file, buffer)
+}
+
+fn create_read_only(path: &Path, is_executable: bool) -> io::Result<File> {
     let mode = if is_executable { 0o555 } else { 0o444 };
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(to)?;
+    let file = File::options().read(true).write(true).create_new(true).mode(mode).open(path)?;
+    // The process's umask may have taken a bit away.
+    if file.metadata()?.permissions().mode() & 0o777 != mode {
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(file)
+}
+
+fn hash_to(
+    content: &mut dyn Read,
+    to: &mut dyn io::Write,
+    buffer: &mut [u8],
+) -> io::Result<(ContentDigest, u64)> {
     let (mut hash, mut bytes) = (Sha256::new(), 0);
     loop {
         match content.read(buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok((hash.finalize().into(), bytes)),
             Ok(count) => {
                 hash.update(&buffer[..count]);
-                file.write_all(&buffer[..count])?;
+                to.write_all(&buffer[..count])?;
                 bytes += count as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    // The process's umask may have taken a bit away.
-    if file.metadata()?.permissions().mode() & 0o777 != mode {
-        file.set_permissions(Permissions::from_mode(mode))?;
-    }
-    Ok((hash.finalize().into(), bytes))
 }
