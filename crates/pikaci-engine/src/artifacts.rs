@@ -2,9 +2,10 @@
 //!
 //! Invariant: the folder was written by the tested code. No link of it is followed, and limits bound what is kept.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use pikaci::JobSpec;
@@ -18,17 +19,20 @@ pub const FILES_MAX: u64 = 10_000;
 /// The most bytes that are kept of one job, without its log.
 pub const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 const DEPTH_MAX: usize = 32;
+/// What the owner of a folder needs to list and empty it.
+const OWN: u32 = 0o700;
 
 /// Removes what is not declared, is no regular file, or goes beyond the limits. What was removed is said in the log.
+/// What cannot be removed does not keep the rest from it: the first such error is returned at the end.
 pub fn keep_declared(folder: &Path, job: &JobSpec, log: &HostLog) -> io::Result<()> {
     // The manifest checked the patterns; one that is not understood keeps nothing.
     let patterns = PathFilter::new(job.artifacts.iter().chain(&job.junit)).ok();
-    let mut keeper = Keeper { root: folder, patterns, log, files: 0, bytes: 0, removed: 0 };
+    let mut keeper = Keeper { root: folder, patterns, log, files: 0, bytes: 0, removed: 0, failure: None };
     keeper.visit(folder, 0)?;
     if keeper.removed > 0 {
         log.line(format!("artifacts: kept {} files, removed {}", keeper.files, keeper.removed));
     }
-    Ok(())
+    keeper.failure.map_or(Ok(()), Err)
 }
 
 struct Keeper<'a> {
@@ -38,6 +42,7 @@ struct Keeper<'a> {
     files: u64,
     bytes: u64,
     removed: u64,
+    failure: Option<io::Error>,
 }
 
 impl Keeper<'_> {
@@ -47,18 +52,34 @@ impl Keeper<'_> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
-            let metadata = fs::symlink_metadata(&path)?;
-            if metadata.is_dir() {
-                if depth >= DEPTH_MAX {
-                    self.remove(&path, "too deep")?;
-                } else if self.visit(&path, depth + 1)? {
+            match self.judge(&path, depth) {
+                Ok(is_kept) => is_needed |= is_kept,
+                Err(error) => {
+                    self.log.line(format!("artifacts: cannot look after {path:?}: {error}"));
+                    self.failure.get_or_insert(error);
                     is_needed = true;
-                } else {
-                    fs::remove_dir(&path)?;
                 }
-            } else if self.is_kept(&path, &metadata)? {
-                is_needed = true;
             }
+        }
+        Ok(is_needed)
+    }
+
+    /// Keeps or removes one entry, and says whether it is still there.
+    fn judge(&mut self, path: &Path, depth: usize) -> io::Result<bool> {
+        let metadata = fs::symlink_metadata(path)?;
+        if !metadata.is_dir() {
+            return self.is_kept(path, &metadata);
+        }
+        if depth >= DEPTH_MAX {
+            return self.remove(path, "too deep").map(|()| false);
+        }
+        if metadata.permissions().mode() & OWN != OWN {
+            // The tested code may have closed it, also to us.
+            fs::set_permissions(path, Permissions::from_mode(0o755))?;
+        }
+        let is_needed = self.visit(path, depth + 1)?;
+        if !is_needed {
+            fs::remove_dir(path)?;
         }
         Ok(is_needed)
     }

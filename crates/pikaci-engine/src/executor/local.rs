@@ -3,6 +3,7 @@
 //! The guest runner is started as a child with its standard input as lifeline: whatever happens to this process, the
 //! runner sees the end of its input and ends its job. It is the same program that instances have baked in.
 
+mod leftovers;
 mod sandbox;
 
 use std::ffi::OsString;
@@ -30,7 +31,7 @@ use sandbox::Sandbox;
 /// Between TERM and KILL inside the guest. With [`KILL_AFTER`] it stays below the five seconds that a cancel may take.
 const GRACE: Duration = Duration::from_secs(3);
 /// After the guest's own grace, before everything is killed from outside.
-const KILL_AFTER: Duration = Duration::from_millis(1500);
+const KILL_AFTER: Duration = Duration::from_millis(1000);
 /// How much later than the guest's deadline the host's is.
 const HOST_MARGIN: Duration = Duration::from_secs(30);
 const RESULT_BYTES_MAX: u64 = 256 * 1024;
@@ -86,13 +87,18 @@ impl Executor for LocalExecutor {
         Box::pin(async move {
             let mut phases = Phases::new(attempt, "local");
             let exit = self.attempt(attempt, &mut phases, cancel).await;
+            let collected = collect(attempt, &mut phases).await;
             let scratch = attempt.scratch_dir.clone();
             let remove = move || crate::snapshot::remove_tree(&scratch).map_err(|error| (scratch, error));
             let cleanup = Box::pin(async move {
-                match tokio::task::spawn_blocking(remove).await {
+                let removed = match tokio::task::spawn_blocking(remove).await {
                     Ok(Ok(())) => Ok(()),
                     Ok(Err((folder, error))) => Err(format!("cannot remove {}: {error}", folder.display())),
                     Err(error) => Err(format!("cannot remove the job's scratch folder: {error}")),
+                };
+                match (collected, removed) {
+                    (Err(collected), Err(removed)) => Err(format!("{collected}; {removed}")),
+                    (collected, removed) => collected.and(removed),
                 }
             });
             Execution { exit: exit.unwrap_or_else(|lost| lost), record: phases.finish(), cleanup }
@@ -139,10 +145,15 @@ struct Guest {
 impl Guest {
     /// Ends everything at once.
     async fn kill(&mut self) {
+        self.end_group();
+        let _ = timeout(Duration::from_secs(2), self.child.wait()).await;
+    }
+
+    /// Kills the runner, or the sandbox with everything in it.
+    fn end_group(&self) {
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        let _ = timeout(Duration::from_secs(2), self.child.wait()).await;
     }
 }
 
@@ -170,14 +181,11 @@ impl LocalExecutor {
                 self.say_not_isolated(attempt).await;
             }
             let exit = self.run_guest(attempt, &folders, is_isolated, phases, cancel).await?;
-            let has_started = folders.artifacts.join(RESULT_NAME).exists();
+            // A runner that began has written something: its sandbox works, whatever became of it. The tested code must
+            // not be able to talk its way out of the sandbox.
+            let has_started =
+                fs::read_dir(&folders.artifacts).is_ok_and(|mut entries| entries.next().is_some());
             if has_started || !is_isolated || cancel.is_cancelled() || self.probe(attempt).await {
-                phases
-                    .run(phase::COLLECT_ARTIFACTS, async {
-                        crate::artifacts::keep_declared(&folders.artifacts, &attempt.job, &attempt.host_log)
-                    })
-                    .await
-                    .map_err(|error| lost("collect the artifacts", error))?;
                 return Ok(exit);
             }
             self.can_isolate.store(false, Ordering::Relaxed);
@@ -214,17 +222,23 @@ impl LocalExecutor {
             .await;
         let Ok(ended) = ended;
         let result = read_result(&folders.artifacts);
-        attempt.host_log.line(format!("the guest runner ended: {ended:?}; result: {}", shown(&result)));
-        Ok(match (result, ended) {
-            (Ok(Some(result)), Ended::Cancelled) if result.status == GuestStatus::Cancelled => {
-                GuestExit::Cancelled
+        if !matches!(result, Ok(Some(_))) {
+            guest.end_group();
+            let left = if is_isolated { 0 } else { leftovers::end(&folders.artifacts).await };
+            if left > 0 {
+                attempt.host_log.line(format!("killed {left} processes that the job left behind"));
             }
+        }
+        attempt.host_log.line(format!("the guest runner ended: {ended:?}; result: {}", shown(&result)));
+        // Only a run that was cancelled may say so of its job: whoever else stopped the runner was not asked to.
+        let result = result.map(|result| result.filter(|result| result.status != GuestStatus::Cancelled));
+        Ok(match (result, ended) {
             (Ok(Some(result)), _) => GuestExit::Result(result),
             (_, Ended::Cancelled) => GuestExit::Cancelled,
             (_, Ended::Late { limit }) => GuestExit::HostDeadline { limit },
             (Err(detail), _) => GuestExit::NoResult { detail },
             (Ok(None), Ended::Alone { status }) => GuestExit::NoResult {
-                detail: format!("the guest runner left no result ({status}); see host.log"),
+                detail: format!("the guest runner ended before its job ({status}); see host.log"),
             },
         })
     }
@@ -343,6 +357,17 @@ async fn wait(guest: &mut Guest, attempt: &Attempt, cancel: &CancellationToken) 
     ended
 }
 
+/// Takes in what the job declared. An error is one of cleaning up: it says nothing about the job.
+async fn collect(attempt: &Attempt, phases: &mut Phases<'_>) -> Result<(), String> {
+    let folder = &attempt.artifacts_dir;
+    if !folder.exists() {
+        return Ok(());
+    }
+    let keep = async { crate::artifacts::keep_declared(folder, &attempt.job, &attempt.host_log) };
+    let kept = phases.run(phase::COLLECT_ARTIFACTS, keep).await;
+    kept.map_err(|error| format!("cannot collect the artifacts in {}: {error}", folder.display()))
+}
+
 /// Reads `result.json` of a folder that the tested code wrote to: no links, and a limit.
 fn read_result(artifacts: &Path) -> Result<Option<GuestResult>, String> {
     let opened = open_in_run_beneath(artifacts, Path::new(RESULT_NAME)).map_err(|error| error.to_string())?;
@@ -360,5 +385,7 @@ fn shown(result: &Result<Option<GuestResult>, String>) -> String {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -73,13 +73,16 @@ impl Sandbox<'_> {
             arguments.add(&["--share-net"]);
         }
         let user = if self.attempt.job.run_as_root { 0 } else { USER_ID }.to_string();
-        arguments.add(&["--uid", &user, "--gid", &user]);
+        // Root keeps its capabilities in bubblewrap unless told otherwise, and could make the host's files writable again.
+        arguments.add(&["--uid", &user, "--gid", &user, "--cap-drop", "ALL"]);
         for path in SYSTEM {
             arguments.system(Path::new(path));
         }
         arguments.add(&[
             "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/var/tmp",
         ]);
+        // The session is the caller's: its terminal must not be typed into (CVE-2017-5226).
+        arguments.add(&["--dev-bind", "/dev/null", "/dev/tty"]);
         for path in CONFIGURATION {
             arguments.read_only(Path::new(path), Path::new(path));
         }
