@@ -150,3 +150,6 @@ pub(super) fn read_stderr(path: &Path) -> String {
     let text = read().unwrap_or_default();
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" / ")
 }
+
+#[cfg(test)]
+mod tests;
