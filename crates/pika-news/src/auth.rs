@@ -153,7 +153,9 @@ impl Authenticator {
 
     async fn session(&self, secret: &Secret) -> Result<Option<User>, AuthError> {
         let (hash, now) = (secret.hash(), self.now_ms());
-        let Some((user, used_at_ms)) = self.store.find_session_user(hash, now).await? else { return Ok(None) };
+        let Some((user, used_at_ms)) = self.store.find_session_user(hash, now).await? else {
+            return Ok(None);
+        };
         if now - used_at_ms > millis(USE_NOTED_EVERY) {
             self.store.extend_session(hash, now, now + millis(SESSION_LIFETIME)).await?;
         }
@@ -193,7 +195,8 @@ impl Authenticator {
     /// Makes a one-time sign-in link and returns its path, to be appended to the forge's public URL.
     pub async fn create_sign_in_link(&self, user: &User) -> Result<String, AuthError> {
         let (secret, now) = (Secret::random()?, self.now_ms());
-        let added = self.store.add_sign_in_link(user.id, secret.hash(), now, now + millis(SIGN_IN_LINK_LIFETIME));
+        let added =
+            self.store.add_sign_in_link(user.id, secret.hash(), now, now + millis(SIGN_IN_LINK_LIFETIME));
         self.added(user, added.await?)?;
         Ok(format!("/news/sign-in/{}", secret.reveal()))
     }
@@ -208,8 +211,12 @@ impl Authenticator {
     pub async fn sign_in(&self, text: &str) -> Result<Option<Secret>, AuthError> {
         let Some(link) = Secret::presented(text) else { return Ok(None) };
         let (session, now) = (Secret::random()?, self.now_ms());
-        let opened =
-            self.store.exchange_sign_in_link(link.hash(), session.hash(), now, now + millis(SESSION_LIFETIME));
+        let opened = self.store.exchange_sign_in_link(
+            link.hash(),
+            session.hash(),
+            now,
+            now + millis(SESSION_LIFETIME),
+        );
         Ok(opened.await?.map(|_| session))
     }
 

@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn the_hash_is_sha_256_of_the_text() {
         let secret = Secret::presented("abc").unwrap();
-        assert_eq!(hex(secret.hash().as_bytes()), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            hex(secret.hash().as_bytes()),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 
     #[test]
