@@ -47,7 +47,9 @@ impl RunWriter {
         let mut events = File::create(&path).map_err(StoreError::io("create", &path))?;
         let first = events::append(&mut events, started).and_then(|()| events.sync_data());
         first.map_err(StoreError::io("write", &path))?;
-        replace_json(building.join(RUN), &record, Durability::Power)?;
+        // Its event is flushed, and a reader folds the events when run.json did not survive.
+        replace_json(building.join(RUN), &record, Durability::Process)?;
+        sync_folder(&building).map_err(StoreError::io("flush", &building))?;
         match fs::rename(&building, &folder) {
             Ok(()) => {}
             Err(error)
@@ -98,10 +100,12 @@ impl RunWriter {
     /// Appends an event, then replaces the records that follow from it.
     pub fn append(&mut self, event: &Event) -> Result<(), StoreError> {
         let path = self.folder().join(EVENTS);
-        // A phase is a detail of a job whose next event is flushed: it need not wait for the disk.
+        // A loss of power ends the run's process as well: what is flushed is what a sweep must not have to guess.
         let durability = match event {
-            Event::PhaseFinished { .. } => Durability::Process,
-            _ => Durability::Power,
+            Event::AttemptFailed { .. } | Event::JobFinished { .. } | Event::RunFinished { .. } => {
+                Durability::Power
+            }
+            _ => Durability::Process,
         };
         events::append(&mut self.events, event).map_err(StoreError::io("append to", &path))?;
         if durability == Durability::Power {
