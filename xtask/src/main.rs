@@ -12,7 +12,6 @@ mod tidy;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Tasks of the pika repository.
@@ -38,20 +37,13 @@ enum Task {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.task {
-        Task::Tidy => tidy::run(),
+        Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
-        Task::Demo(arguments) => demo::run(&arguments),
-        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
-    report(done)
-}
-
-fn report(done: Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

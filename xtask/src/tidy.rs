@@ -6,6 +6,7 @@ mod floors;
 mod rust_source;
 mod workspace;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -73,8 +74,11 @@ pub(crate) fn run() -> Result<()> {
 fn find_violations(root: &Path) -> Result<Vec<Violation>> {
     let workspace = Workspace::read(root)?;
     let mut violations = floors::check(&workspace);
-    for source in workspace.rust_sources()? {
-        violations.extend(rust_source::check(&source));
+    let mut sources = workspace.rust_sources()?;
+    let tests: BTreeSet<PathBuf> = sources.iter().flat_map(rust_source::test_modules).collect();
+    for source in &mut sources {
+        source.is_test |= tests.contains(&source.path);
+        violations.extend(rust_source::check(source));
     }
     violations.sort();
     Ok(violations)

@@ -1,7 +1,7 @@
 //! The rules of the house for one Rust file, on its tokens rather than its text: a comment or a string that speaks of
 //! `todo!` is no violation, and a line break inside `std :: env` hides nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
@@ -45,7 +45,7 @@ pub(super) fn check(source: &RustSource) -> Vec<Violation> {
         );
     }
     match source.text.parse::<TokenStream>() {
-        Ok(tokens) => scan.tokens(tokens, is_test_file(&source.path)),
+        Ok(tokens) => scan.tokens(tokens, source.is_test),
         Err(error) => {
             scan.report(
                 error.span().start().line,
@@ -113,7 +113,7 @@ impl Scan<'_> {
         {
             self.report(line, format!("`{word}!` must not be committed; finish what it stands for"));
         }
-        if word == "std" && !is_test && !may_read_environment(self.path) && leads_to(after, "env") {
+        if word == "std" && !is_test && !may_read_environment(self.path) && leads_to_environment(after) {
             let message =
                 "only main.rs and config.rs of a program read the environment; take the value as an argument";
             self.report(line, message.to_owned());
@@ -147,16 +147,22 @@ fn has_colons(after: &[TokenTree]) -> bool {
     is_colon(after.first()) && is_colon(after.get(1))
 }
 
-/// Whether a path goes on with `::name`, or with a group `::{…}` that has `name` at its top level.
-fn leads_to(after: &[TokenTree], name: &str) -> bool {
+/// Whether `std` goes on with `::env`, or with a group `::{…}` that has `env` at its top level. Functions of that module
+/// that only compute are fine when they are called by their whole path.
+fn leads_to_environment(after: &[TokenTree]) -> bool {
     if !has_colons(after) {
         return false;
     }
     match after.get(2) {
-        Some(TokenTree::Ident(word)) => *word == name,
-        Some(TokenTree::Group(group)) => begins_an_item(group, name),
+        Some(TokenTree::Ident(word)) => *word == "env" && !computes(&after[3..]),
+        Some(TokenTree::Group(group)) => begins_an_item(group, "env"),
         _ => false,
     }
+}
+
+fn computes(after: &[TokenTree]) -> bool {
+    let word = if has_colons(after) { after.get(2) } else { None };
+    matches!(word, Some(TokenTree::Ident(word)) if ["split_paths", "join_paths", "consts"].iter().any(|name| word == name))
 }
 
 fn begins_an_item(group: &Group, name: &str) -> bool {
@@ -168,16 +174,43 @@ fn begins_an_item(group: &Group, name: &str) -> bool {
     })
 }
 
-fn is_test_file(path: &Path) -> bool {
-    path.components().any(|component| component.as_os_str() == "tests" || component.as_os_str() == "tests.rs")
-}
-
 fn may_read_environment(path: &Path) -> bool {
     let is_program = ["xtask", "crates/pika-news", "crates/pikaci-cli", "crates/pikaci-incus-run"]
         .iter()
         .any(|folder| path.starts_with(folder));
     let is_border = path.file_name().is_some_and(|name| name == "main.rs" || name == "config.rs");
-    path.starts_with("xtask") || is_program && is_border
+    // The subcommands of the forge belong to the binary; its library cannot reach them.
+    let is_subcommand = path.starts_with("crates/pika-news/src/commands");
+    path.starts_with("xtask") || is_program && is_border || is_subcommand
+}
+
+/// The files that this one declares as modules of tests: `#[cfg(test)] mod name;`.
+pub(super) fn test_modules(source: &RustSource) -> Vec<PathBuf> {
+    let Ok(tokens) = source.text.parse::<TokenStream>() else { return Vec::new() };
+    let words: Vec<String> = tokens.into_iter().map(|token| token.to_string()).collect();
+    let mut modules = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        if word.split_whitespace().collect::<String>() != "[cfg(test)]" {
+            continue;
+        }
+        let item: Vec<&str> =
+            words[index + 1..].iter().map(String::as_str).take_while(|word| *word != ";").collect();
+        // Whatever its visibility; a module with a body has more words.
+        let name = match item[..] {
+            ["mod", name] | ["pub", "mod", name] => name,
+            ["pub", _, "mod", name] => name,
+            _ => continue,
+        };
+        modules.push(module_folder(&source.path).join(format!("{name}.rs")));
+    }
+    modules
+}
+
+/// The folder that a file's modules are in: beside `main.rs`, `lib.rs` and `mod.rs`, below any other.
+fn module_folder(path: &Path) -> PathBuf {
+    let is_root =
+        path.file_name().is_some_and(|name| name == "main.rs" || name == "lib.rs" || name == "mod.rs");
+    if is_root { path.with_file_name("") } else { path.with_extension("") }
 }
 
 #[cfg(test)]

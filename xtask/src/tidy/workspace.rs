@@ -42,6 +42,8 @@ pub(super) struct RustSource {
     pub(super) path: PathBuf,
     /// Its text.
     pub(super) text: String,
+    /// Only tests are made of it.
+    pub(super) is_test: bool,
 }
 
 impl Member {
@@ -160,7 +162,10 @@ fn collect_sources(root: &Path, folder: &Path, found: &mut Vec<RustSource>) -> R
         } else if name.ends_with(".rs") {
             let text =
                 fs::read_to_string(&full).with_context(|| format!("cannot read {}", full.display()))?;
-            found.push(RustSource { path, text });
+            // Below a folder `tests`, or the tests of the module beside it.
+            let is_test =
+                path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
+            found.push(RustSource { path, text, is_test });
         }
     }
     Ok(())

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
-use super::check;
+use super::{check, test_modules};
 use crate::tidy::workspace::RustSource;
 
 /// The lines and messages of what a file with a proper header breaks.
 fn broken_at(path: &str, text: &str) -> Vec<(usize, String)> {
-    let source = RustSource { path: PathBuf::from(path), text: format!("//! What it is for.\n{text}\n") };
-    check(&source).into_iter().map(|violation| (violation.line, violation.message)).collect()
+    check(&source_at(path, text)).into_iter().map(|violation| (violation.line, violation.message)).collect()
+}
+
+fn source_at(path: &str, text: &str) -> RustSource {
+    let is_test = path.contains("tests");
+    RustSource { path: PathBuf::from(path), text: format!("//! What it is for.\n{text}\n"), is_test }
 }
 
 fn broken(text: &str) -> Vec<(usize, String)> {
@@ -17,7 +21,8 @@ fn broken(text: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn a_file_without_a_header_is_named() {
-    let source = RustSource { path: "crates/pikaci/src/some.rs".into(), text: "fn main() {}\n".into() };
+    let text = "fn main() {}\n".to_owned();
+    let source = RustSource { path: "crates/pikaci/src/some.rs".into(), text, is_test: false };
     let violations = check(&source);
     assert_eq!(violations.len(), 1);
     assert!(violations[0].to_string().starts_with("crates/pikaci/src/some.rs:1: begin the file with `//!`"));
@@ -60,6 +65,7 @@ fn the_environment_is_read_at_the_border_of_a_program_alone() {
         assert_eq!(broken_at("crates/pikaci/src/store/tests.rs", text), [], "{text}");
     }
     assert_eq!(broken("use std::{fs, process::{env, id}};"), []);
+    assert_eq!(broken("fn one() { std::env::split_paths(path); }"), []);
 }
 
 #[test]
@@ -69,6 +75,17 @@ fn a_module_of_tests_may_read_the_environment_and_what_follows_it_may_not() {
     assert_eq!(broken(&format!("#[cfg(test)]\nmod tests {{ }}\n{read}"))[0].0, 4);
     assert_eq!(broken(&format!("#[cfg(test)]\nmod tests;\n{read}"))[0].0, 4);
     assert_eq!(broken(&format!("#[cfg(not(test))]\nmod other {{ {read} }}")).len(), 1);
+}
+
+#[test]
+fn a_module_that_is_declared_for_tests_alone_is_known_by_its_declaration() {
+    let declared = "mod plain;\n#[cfg(test)]\nmod exam;\n#[cfg(test)]\npub(crate) mod scripted;\n#[cfg(test)]\nmod inline { }";
+    let at = |path: &str| {
+        let modules = test_modules(&source_at(path, declared));
+        modules.into_iter().map(|path| path.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(at("crates/a/src/lib.rs"), ["crates/a/src/exam.rs", "crates/a/src/scripted.rs"]);
+    assert_eq!(at("crates/a/src/run.rs"), ["crates/a/src/run/exam.rs", "crates/a/src/run/scripted.rs"]);
 }
 
 #[test]
