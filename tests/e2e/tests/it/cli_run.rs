@@ -76,7 +76,9 @@ fn what_the_caller_got_wrong_ends_with_2_and_says_what_would_be_right() {
 
 #[test]
 fn a_job_whose_runner_is_killed_is_tried_again_and_ends_with_3() {
-    let project = Project::new(&of_jobs(&[("lost", "echo attempt; kill -9 $PPID; sleep 60")]));
+    let script = "echo attempt; until grep -q attempt \"$PIKACI_ARTIFACTS/guest.log\"; do sleep 0.02; done
+        kill -9 $PPID; sleep 60";
+    let project = Project::new(&of_jobs(&[("lost", script)]));
     project.pikaci(&["run", "check"]).expect(3);
     let run = project.latest();
     assert_eq!((run.outcome, run.fault), (Some(Outcome::Failed), Some(Fault::Infra)));
