@@ -104,20 +104,19 @@ impl Project {
         pikaci::store::list_runs(&self.state()).expect("the runs can be listed")
     }
 
-    /// The newest run.
+    /// The newest run. By its record: the ids of runs that start within one second are in no order.
     #[track_caller]
     pub fn latest(&self) -> RunRecord {
-        let run = self.runs().into_iter().next().expect("there is a run");
-        pikaci::load_run_record(&self.state(), &run).expect("the run can be read")
+        let read = |run: RunId| pikaci::load_run_record(&self.state(), &run).expect("the run can be read");
+        self.runs().into_iter().map(read).max_by_key(|run| run.created_at).expect("there is a run")
     }
 
-    /// Waits until a job of the newest run has printed `text`; returns the run.
+    /// Waits until a job of any run has printed `text`; returns the run.
     #[track_caller]
     pub fn wait_for_log(&self, job: &str, text: &str) -> RunId {
         let job = JobId::parse(job).expect("a job's id");
         eventually(&format!("{job} prints {text:?}"), || {
-            let run = self.runs().into_iter().next()?;
-            read_text(&self.state().guest_log(&run, &job)).contains(text).then_some(run)
+            self.runs().into_iter().find(|run| read_text(&self.state().guest_log(run, &job)).contains(text))
         })
     }
 }
