@@ -18,6 +18,7 @@ pub struct Client {
     agent: Agent,
     base: String,
     token: Option<String>,
+    cookie: Option<String>,
 }
 
 /// An answer, whatever its status.
@@ -27,6 +28,8 @@ pub struct Reply {
     pub status: u16,
     /// The header `Location`, of a redirect.
     pub location: Option<String>,
+    /// The header `Set-Cookie`.
+    pub cookie: Option<String>,
     /// The body; bytes that are not UTF-8 are replaced.
     pub body: String,
     /// The body as it came.
@@ -71,7 +74,13 @@ impl Client {
             .max_redirects(0)
             .timeout_global(Some(TIMEOUT))
             .build();
-        Client { agent: config.into(), base: base.to_owned(), token: token.map(str::to_owned) }
+        Client { agent: config.into(), base: base.to_owned(), token: token.map(str::to_owned), cookie: None }
+    }
+
+    /// The same, as a browser that was given this cookie.
+    pub fn with_cookie(&self, cookie: &str) -> Client {
+        let pair = cookie.split(';').next().unwrap_or_default();
+        Client { cookie: Some(pair.to_owned()), ..self.clone() }
     }
 
     /// `GET`.
@@ -103,6 +112,15 @@ impl Client {
         sent.and_then(reply).unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
+    /// `POST` of an empty form, as a button of a page of `origin` does.
+    #[track_caller]
+    pub fn press(&self, path: &str, origin: &str) -> Reply {
+        let request = self.request("POST", path).header("origin", origin);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let sent = self.agent.run(request.body(()).unwrap());
+        sent.and_then(reply).unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
     /// Opens a live log, after the byte offset `last_event_id` when it continues an earlier stream.
     #[track_caller]
     pub fn stream(&self, path: &str, last_event_id: Option<&str>) -> LogStream {
@@ -117,7 +135,10 @@ impl Client {
     }
 
     fn request(&self, method: &str, path: &str) -> ureq::http::request::Builder {
-        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(cookie) = &self.cookie {
+            request = request.header("cookie", cookie);
+        }
         match &self.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
@@ -127,9 +148,9 @@ impl Client {
 
 fn reply(mut response: Response<ureq::Body>) -> Result<Reply, ureq::Error> {
     let status = response.status().as_u16();
-    let location =
-        response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+    let (location, cookie) = (header("location"), header("set-cookie"));
     let bytes = response.body_mut().with_config().limit(REPLY_BYTES_MAX).read_to_vec()?;
     let body = String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Reply { status, location, body, bytes })
+    Ok(Reply { status, location, cookie, body, bytes })
 }

@@ -26,6 +26,6 @@ pub use git::{Pushed, WorkTree};
 pub use http::{Client, Reply};
 pub use process::{Process, is_alive, processes_with_argument, resident_bytes_max};
 pub use programs::{pika_news, pikaci};
-pub use project::{Finished, Project};
+pub use project::{Finished, Project, kill_runs};
 pub use stream::{LogStream, StreamEvent};
 pub use wait::{DEADLINE, eventually, soon};

@@ -128,7 +128,7 @@ impl Drop for Project {
 }
 
 /// Ends whatever still runs below a state root.
-pub(crate) fn kill_runs(state: &StateRoot) {
+pub fn kill_runs(state: &StateRoot) {
     for run in pikaci::store::list_runs(state).unwrap_or_default() {
         if let Ok(Some(holder)) = pikaci::store::find_lock_holder(state, &run) {
             let _ = kill_pid(holder.pid);

@@ -5,6 +5,7 @@
 mod cli_crash;
 mod cli_run;
 mod contract;
+mod demo;
 mod forge_git;
 mod forge_live;
 mod forge_merge;
