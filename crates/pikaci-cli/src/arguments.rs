@@ -51,6 +51,8 @@ pub(crate) enum Command {
     PreparedOutputs(RunAndJson),
     /// Write down the end of runs whose pikaci is gone
     Sweep,
+    /// Remove runs and snapshots that are not needed
+    Gc(GcArguments),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -119,6 +121,28 @@ pub(crate) struct LogsArguments {
     /// Print which logs there are, as JSON
     #[arg(long)]
     pub(crate) metadata_json: bool,
+}
+
+/// `pikaci gc`
+#[derive(Debug, Args)]
+pub(crate) struct GcArguments {
+    /// What runs and snapshots may take together; the oldest runs go until they do
+    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
+    pub(crate) max_size: u64,
+    /// How many of the newest runs stay whatever they take
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) keep: usize,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Reads a size as the manifest writes it; `0` takes no unit.
+fn parse_size(text: &str) -> Result<u64, String> {
+    if text == "0" {
+        return Ok(0);
+    }
+    pikaci::manifest::parse_size_bytes(text).map_err(|error| error.to_string())
 }
 
 /// A command about one run.

@@ -4,6 +4,7 @@
 
 mod cancel;
 mod completions;
+mod gc;
 mod init;
 mod list;
 mod logs;
@@ -35,6 +36,7 @@ pub(crate) fn perform(command: Command, config: &Config) -> Result<u8, Failure> 
         Command::Cancel { run } => cancel::cancel(&run, config),
         Command::PreparedOutputs(arguments) => prepared_outputs::prepared_outputs(&arguments, config),
         Command::Sweep => sweep::sweep(config),
+        Command::Gc(arguments) => gc::gc(&arguments, config),
         Command::Completions { shell } => Ok(completions::completions(shell)),
     }
 }

@@ -16,6 +16,7 @@ pub mod dispatch;
 #[cfg(test)]
 mod exam;
 pub mod executor;
+pub mod gc;
 pub mod host_log;
 pub mod recover;
 pub mod run;

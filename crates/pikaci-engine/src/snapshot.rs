@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use pikaci::Digest;
 
+pub(crate) use cache::FOLDER as CACHE_FOLDER;
 pub use git::GitFailure;
+pub(crate) use list::path as list_path;
 
 /// What is frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,16 +158,21 @@ pub fn find(snapshots_dir: &Path, digest: &Digest) -> Option<PathBuf> {
     list::is_whole(snapshots_dir, digest).then(|| snapshots_dir.join(digest))
 }
 
+/// Lets a folder of a snapshot be changed again, so that it can be moved or emptied.
+pub(crate) fn make_writable(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
+}
+
 /// Removes a folder and everything below it, also where folders are read-only.
 pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     match std::fs::symlink_metadata(folder) {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => return std::fs::remove_file(folder),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+    make_writable(folder)?;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

@@ -26,6 +26,7 @@ use toml::de::DeTable;
 
 pub use paths::{PathFilter, PatternError};
 pub use problem::{ManifestError, Problem};
+pub use quantity::{SizeError, parse_size_bytes};
 pub use schema::json_schema;
 pub use select::{SelectError, Selection};
 

@@ -44,6 +44,19 @@ pub(super) fn parse_timeout_secs(text: &str) -> Result<u64, QuantityError> {
     }
 }
 
+/// Why a text is no size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct SizeError {
+    /// What is wrong, and what would be right.
+    pub reason: String,
+}
+
+/// Reads a size as a manifest writes it, such as `4GiB`, in bytes. For options that take one.
+pub fn parse_size_bytes(text: &str) -> Result<u64, SizeError> {
+    parse_memory_bytes(text).map_err(|error| SizeError { reason: error.to_string() })
+}
+
 /// Reads a size in bytes.
 pub(super) fn parse_memory_bytes(text: &str) -> Result<u64, QuantityError> {
     let unit_at = text.find(|it: char| !it.is_ascii_digit()).ok_or(QuantityError::Size)?;

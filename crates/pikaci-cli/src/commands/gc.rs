@@ -1,0 +1,26 @@
+//! `pikaci gc`
+
+use pikaci_engine::gc::{Budget, collect};
+
+use super::DONE;
+use crate::arguments::GcArguments;
+use crate::config::Config;
+use crate::failure::{Failure, INFRASTRUCTURE};
+use crate::output::{plain, print_line, size};
+
+/// Removes what is not needed, and says what and why.
+pub(crate) fn gc(arguments: &GcArguments, config: &Config) -> Result<u8, Failure> {
+    let budget = Budget { bytes_max: arguments.max_size, runs_min: arguments.keep };
+    let collected = collect(&config.state, &budget, arguments.dry_run)?;
+    let (verb, sum) = if arguments.dry_run { ("would remove", "would free") } else { ("removed", "freed") };
+    for removal in &collected.removed {
+        let what = plain(&removal.what.to_string());
+        print_line(&format!("{verb} {what}, {}: {}", size(removal.bytes), removal.reason));
+    }
+    for (removal, reason) in &collected.spared {
+        print_line(&format!("kept {}: {}", plain(&removal.what.to_string()), plain(reason)));
+    }
+    let bytes = collected.removed.iter().map(|removal| removal.bytes).sum();
+    print_line(&format!("{sum} {}", size(bytes)));
+    Ok(if collected.spared.is_empty() { DONE } else { INFRASTRUCTURE })
+}

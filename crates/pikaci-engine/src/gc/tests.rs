@@ -1,0 +1,120 @@
+//! What is collected, and what never is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pikaci::{Event, RunWriter};
+
+use super::*;
+use crate::exam::Fixture;
+use crate::executor::sample_shell_job;
+use crate::executor::scripted::ScriptedExecutor;
+
+fn digest(number: u8) -> Digest {
+    Digest::from_bytes([number; 32])
+}
+
+fn run_id(number: u32) -> RunId {
+    RunId::new("2026-03-01T14:22:33Z".parse().unwrap(), number)
+}
+
+/// Runs newest first as (number, live, snapshot, bytes); snapshots as (number, files).
+fn inventory(runs: &[(u32, bool, Option<u8>, u64)], snapshots: &[(u8, &[(u64, u64)])]) -> Inventory {
+    let runs = runs.iter().map(|(number, is_live, snapshot, bytes)| RunEntry {
+        run: run_id(*number),
+        is_live: *is_live,
+        snapshot: snapshot.map(digest),
+        bytes: *bytes,
+    });
+    let snapshots = snapshots.iter().map(|(number, files)| SnapshotEntry {
+        digest: digest(*number),
+        files: files.iter().copied().collect::<BTreeMap<_, _>>(),
+    });
+    Inventory { runs: runs.collect(), snapshots: snapshots.collect(), leftovers: Vec::new() }
+}
+
+fn planned(inventory: &Inventory, bytes_max: u64, runs_min: usize) -> Vec<String> {
+    let removals = plan(inventory, &Budget { bytes_max, runs_min });
+    removals
+        .iter()
+        .map(|removal| format!("{} ({}), {} bytes", removal.what, removal.reason, removal.bytes))
+        .collect()
+}
+
+#[test]
+fn within_the_budget_only_what_no_run_needs_is_removed() {
+    let inventory =
+        inventory(&[(2, false, Some(2), 10)], &[(3, &[(30, 5)]), (2, &[(20, 5)]), (1, &[(20, 5), (10, 7)])]);
+    // Snapshot 3 is the newest: the next one links to it. Snapshot 1 shares a file with 2.
+    assert_eq!(
+        planned(&inventory, 1000, 1),
+        ["snapshot 010101010101 (no run that is kept needs it), 7 bytes"]
+    );
+}
+
+#[test]
+fn over_the_budget_the_oldest_runs_go_with_what_only_they_needed() {
+    let runs =
+        [(4, false, Some(4), 10), (3, false, Some(3), 10), (2, false, Some(2), 10), (1, false, Some(1), 10)];
+    let snapshots: [(u8, &[(u64, u64)]); 4] =
+        [(4, &[(1, 100)]), (3, &[(2, 100)]), (2, &[(3, 100)]), (1, &[(4, 100)])];
+    let plan = planned(&inventory(&runs, &snapshots), 250, 1);
+    let expected = [
+        format!("run {} (over the budget, and the oldest), 10 bytes", run_id(1)),
+        "snapshot 010101010101 (no run that is kept needs it), 100 bytes".to_owned(),
+        format!("run {} (over the budget, and the oldest), 10 bytes", run_id(2)),
+        "snapshot 020202020202 (no run that is kept needs it), 100 bytes".to_owned(),
+    ];
+    assert_eq!(plan, expected);
+}
+
+#[test]
+fn the_newest_runs_and_live_ones_stay_whatever_they_weigh() {
+    let runs = [(3, false, Some(1), 100), (2, true, Some(1), 100), (1, false, Some(1), 100)];
+    let plan = planned(&inventory(&runs, &[(1, &[(1, 100)])]), 0, 1);
+    assert_eq!(plan, [format!("run {} (over the budget, and the oldest), 100 bytes", run_id(1))]);
+}
+
+#[test]
+fn while_a_run_takes_its_snapshot_no_snapshot_is_removed() {
+    let runs = [(3, true, None, 1)];
+    assert_eq!(planned(&inventory(&runs, &[(2, &[(1, 9)]), (1, &[(2, 9)])]), 0, 0), Vec::<String>::new());
+}
+
+#[test]
+fn a_collected_state_root_can_be_used_and_a_live_run_is_untouched() {
+    let fixture = Fixture::new();
+    let jobs = || vec![sample_shell_job("unit", "true")];
+    for number in 0..3 {
+        std::fs::write(fixture.root().join("file"), format!("content {number}\n")).unwrap();
+        fixture.run(fixture.request(jobs()), Arc::new(ScriptedExecutor::default()), |_| false);
+    }
+    let live = run_id(7);
+    let started = Event::RunStarted {
+        run_id: live.clone(),
+        created_at: "2026-03-01T14:22:33Z".parse().unwrap(),
+        rerun_of: None,
+        target_id: None,
+        target_description: None,
+        source_root: String::new(),
+        filters: Vec::new(),
+    };
+    let writer = RunWriter::create(&fixture.state, &started).unwrap();
+    let budget = Budget { bytes_max: 0, runs_min: 1 };
+    let dry = collect(&fixture.state, &budget, true).unwrap();
+    assert_eq!(dry.removed.len(), collect(&fixture.state, &budget, false).unwrap().removed.len());
+    assert!(fixture.state.run_dir(&live).exists());
+    drop(writer);
+    crate::recover::sweep(&fixture.state).unwrap();
+    let nothing = Budget { bytes_max: 0, runs_min: 0 };
+    let collected = collect(&fixture.state, &nothing, false).unwrap();
+    assert!(collected.spared.is_empty(), "{:?}", collected.spared);
+    let snapshots = || {
+        let names = std::fs::read_dir(fixture.state.snapshots_dir()).unwrap();
+        names.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
+    };
+    // The newest snapshot, which the next one links to, and the cache.
+    assert_eq!(snapshots(), 2);
+    let (record, _) = fixture.run(fixture.request(jobs()), Arc::new(ScriptedExecutor::default()), |_| false);
+    assert_eq!(record.status, pikaci::RunStatus::Passed);
+}
