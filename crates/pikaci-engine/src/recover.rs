@@ -3,16 +3,17 @@
 //! A guest's result is worth keeping whatever became of the process that waited for it; a job without one was lost to the
 //! machinery. Who sweeps holds the run's lock, so nothing is finished twice.
 
-use std::fs;
 use std::io::Read as _;
 
 use jiff::Timestamp;
 use pikaci::guest::{GuestResult, RESULT_NAME};
-use pikaci::store::{list_runs, load_plan, load_stored_run_record, open_in_run_beneath};
+use pikaci::store::{
+    guest_log_path, host_log_path, list_runs, load_plan, load_stored_run_record, open_in_run_beneath,
+};
 use pikaci::verdict::run_verdict;
 use pikaci::{
-    AttemptRecord, Event, Fault, GuestExit, JobRecord, JobStatus, Outcome, RunId, RunStatus, RunWriter,
-    StateRoot, StoreError, verdict,
+    AttemptRecord, Event, ExecutorKind, Fault, GuestExit, JobRecord, JobSpec, JobStatus, Outcome, RunId,
+    RunRecord, RunStatus, RunWriter, StateRoot, StoreError, verdict,
 };
 
 const RESULT_BYTES_MAX: u64 = 256 * 1024;
@@ -52,14 +53,9 @@ pub fn sweep(state: &StateRoot) -> Result<Vec<Swept>, StoreError> {
 
 fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
     let mut writer = RunWriter::reopen(state, run, Timestamp::now())?;
-    if let (RunStatus::Passed | RunStatus::Failed | RunStatus::Skipped, Some(outcome)) =
-        (&writer.record().status, &writer.record().outcome)
-    {
-        // Its last event was written, and run.json was not: folding again is all it needed.
-        let outcome = outcome.clone();
-        let run = writer.record().clone();
-        writer.append(&Event::RunFinished { run })?;
-        return Ok(outcome);
+    // Its last event was written, and run.json was not: opening it folded its events again, and that is all it needed.
+    if writer.record().status != RunStatus::Running {
+        return Ok(writer.record().outcome.clone().unwrap_or(Outcome::Failed));
     }
     for job in writer.record().jobs.clone() {
         if job.status == JobStatus::Running {
@@ -67,8 +63,15 @@ fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
             writer.append(&Event::JobFinished { run_id: run.clone(), job })?;
         }
     }
-    let has_unstarted = load_plan(state, run)?
-        .is_none_or(|plan| plan.jobs.iter().any(|job| writer.record().find_job(&job.id).is_none()));
+    let plan = load_plan(state, run)?;
+    let planned = plan.iter().flat_map(|plan| &plan.jobs);
+    let unstarted: Vec<&JobSpec> =
+        planned.filter(|job| writer.record().find_job(&job.id).is_none()).collect();
+    for job in &unstarted {
+        let job = never_began(job, writer.record());
+        writer.append(&Event::JobFinished { run_id: run.clone(), job })?;
+    }
+    let has_unstarted = plan.is_none() || !unstarted.is_empty();
     let mut record = writer.record().clone();
     let (status, outcome, fault) = match run_verdict(&record.jobs) {
         // Jobs that never began are missing, and nobody decided that.
@@ -87,6 +90,14 @@ fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
 }
 
 fn judged(state: &StateRoot, run: &RunId, mut job: JobRecord) -> JobRecord {
+    // Between two attempts, there is nothing new to judge.
+    if let Some(latest) = job.attempts.last().filter(|latest| latest.started_at == job.started_at).cloned() {
+        job.status = JobStatus::Failed;
+        (job.outcome, job.fault) = (Some(latest.outcome), latest.fault);
+        (job.exit_code, job.message) = (latest.exit_code, latest.message);
+        job.finished_at = Some(latest.finished_at);
+        return job;
+    }
     let judged = verdict(match read_result(state, run, &job) {
         Some(result) => GuestExit::Result(result),
         None => GuestExit::NoResult { detail: "interrupted: the pikaci that ran it is gone".to_owned() },
@@ -111,6 +122,30 @@ fn judged(state: &StateRoot, run: &RunId, mut job: JobRecord) -> JobRecord {
     job
 }
 
+/// The record of a job that the run had not come to.
+fn never_began(job: &JobSpec, run: &RunRecord) -> JobRecord {
+    let now = Timestamp::now();
+    JobRecord {
+        id: job.id.clone(),
+        description: job.description.clone(),
+        status: JobStatus::Skipped,
+        outcome: Some(Outcome::Skipped),
+        fault: None,
+        executor: run.jobs.first().map_or(ExecutorKind::HostLocal, |other| other.executor.clone()),
+        plan_node_id: Some(format!("job/{}", job.id)),
+        timeout_secs: job.timeout_secs,
+        host_log_path: host_log_path(&job.id),
+        guest_log_path: guest_log_path(&job.id),
+        started_at: now,
+        finished_at: Some(now),
+        exit_code: None,
+        message: Some("it never began: the run was interrupted".to_owned()),
+        pre_execution_prepare_duration_ms: None,
+        remote_linux_vm_execution: None,
+        attempts: Vec::new(),
+    }
+}
+
 /// The result that the job's guest left, unless it says that the runner was told to stop: by the loss of its process.
 fn read_result(state: &StateRoot, run: &RunId, job: &JobRecord) -> Option<GuestResult> {
     use pikaci::guest::GuestStatus;
@@ -118,20 +153,4 @@ fn read_result(state: &StateRoot, run: &RunId, job: &JobRecord) -> Option<GuestR
     let mut content = Vec::new();
     file.take(RESULT_BYTES_MAX).read_to_end(&mut content).ok()?;
     GuestResult::parse(&content).ok().filter(|result| result.status != GuestStatus::Cancelled)
-}
-
-/// Removes what half-made runs left behind: folders that never got their name.
-pub fn remove_unborn(state: &StateRoot) -> std::io::Result<()> {
-    let Ok(entries) = fs::read_dir(state.runs_dir()) else { return Ok(()) };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_unborn = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")).is_some();
-        let is_old = entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age.as_secs() > 3600);
-        if is_unborn && is_old {
-            crate::snapshot::remove_tree(&entry.path())?;
-        }
-    }
-    Ok(())
 }

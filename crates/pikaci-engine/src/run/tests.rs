@@ -235,6 +235,8 @@ fn a_sweep_finishes_what_was_interrupted_and_only_that() {
     let record = load_stored_run_record(&fixture.state, &lost).unwrap();
     assert_eq!((record.status, record.fault), (RunStatus::Failed, Some(Fault::Infra)));
     assert_eq!(load_stored_run_record(&fixture.state, &finished.run_id).unwrap(), finished);
+    let jobs: Vec<String> = record.jobs.iter().map(|job| format!("{} {}", job.id, job.status)).collect();
+    assert_eq!(jobs, ["unit failed", "docs skipped"]);
     assert!(sweep(&fixture.state).unwrap().is_empty());
     assert!(load_plan(&fixture.state, &lost).unwrap().is_some());
 }
@@ -260,4 +262,37 @@ fn a_sweep_leaves_a_run_alone_that_is_alive() {
     assert!(sweep(&fixture.state).unwrap().is_empty());
     let record = load_run_record(&fixture.state, &request.run_id).unwrap();
     assert_eq!(record.status, RunStatus::Running);
+}
+
+#[test]
+fn a_sweep_invents_no_attempt_for_a_job_that_waited_to_be_tried_again() {
+    let fixture = Fixture::new();
+    let lost = interrupted(&fixture);
+    let text = r#"{"number":1,"outcome":"failed","fault":"infra","started_at":"2026-03-01T14:22:33Z",
+        "finished_at":"2026-03-01T14:22:35Z","message":"the guest vanished"}"#;
+    let attempt: AttemptRecord = serde_json::from_str(text).unwrap();
+    let mut writer = RunWriter::reopen(&fixture.state, &lost, Timestamp::now()).unwrap();
+    let job_id = JobId::parse("unit").unwrap();
+    writer
+        .append(&Event::AttemptFailed { run_id: lost.clone(), job_id, attempt, retry_in_ms: 1000 })
+        .unwrap();
+    drop(writer);
+    sweep(&fixture.state).unwrap();
+    let job = load_stored_run_record(&fixture.state, &lost).unwrap().jobs.remove(0);
+    assert_eq!((job.attempts.len(), job.message.as_deref()), (1, Some("the guest vanished")));
+}
+
+#[test]
+fn a_sweep_writes_no_second_end_when_only_the_record_was_late() {
+    let fixture = Fixture::new();
+    let (finished, _) =
+        fixture.run(fixture.request(jobs("unit: pass").0), Arc::new(ScriptedExecutor::default()), |_| false);
+    let folder = fixture.state.run_dir(&finished.run_id);
+    let mut stale = finished.clone();
+    stale.status = RunStatus::Running;
+    fs::write(folder.join("run.json"), serde_json::to_vec(&stale).unwrap()).unwrap();
+    let events = fs::read(folder.join("events.jsonl")).unwrap();
+    assert_eq!(sweep(&fixture.state).unwrap().len(), 1);
+    assert_eq!(load_stored_run_record(&fixture.state, &finished.run_id).unwrap(), finished);
+    assert_eq!(fs::read(folder.join("events.jsonl")).unwrap(), events);
 }

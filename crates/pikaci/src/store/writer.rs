@@ -84,6 +84,7 @@ impl RunWriter {
         }
         let mut events = OpenOptions::new().write(true).open(&path).map_err(StoreError::io("open", &path))?;
         events::cut_torn_end(&mut events, read.whole_bytes).map_err(StoreError::io("write", &path))?;
+        replace_json(folder.join(RUN), &record, Durability::Power)?;
         Ok(RunWriter { state: state.clone(), record, events, _lock: lock })
     }
 
