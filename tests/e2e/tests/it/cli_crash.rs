@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use e2e::{Project, processes_with_argument, soon};
+use e2e::{Project, is_alive, processes_with_argument, soon};
 use pikaci::{Fault, JobId, Outcome, RunStatus};
 
-use crate::manifest::{endless, of_jobs, unique_seconds};
+use crate::manifest::{endless, of_jobs, of_target, target_text, unique_seconds};
 
 /// The longest that a cancelled job may live.
 const CANCEL_MAX: Duration = Duration::from_secs(5);
@@ -75,6 +75,28 @@ fn rerun_failed_repeats_what_did_not_pass_from_the_same_snapshot() {
     // The first run is as it was.
     let again = pikaci::load_run_record(&project.state(), &first.run_id).unwrap();
     assert_eq!(again, first);
+}
+
+#[test]
+fn gc_removes_what_is_over_the_budget_and_spares_what_still_runs() {
+    let seconds = unique_seconds();
+    let manifest =
+        of_target("quick", &[("unit", "true")]) + &target_text("long", &[("stuck", &endless(&seconds))]);
+    let project = Project::new(&manifest);
+    project.pikaci(&["run", "quick"]).expect(0);
+    let ended = project.latest();
+    project.write("note", "another tree\n");
+    let running = project.start(&["run", "long"]);
+    let run = project.wait_for_log("stuck", "ready");
+
+    let removed = project.pikaci(&["gc", "--max-size", "0", "--keep", "0"]).expect(0);
+    assert!(removed.output.contains(ended.run_id.as_str()), "it says what it removed: {removed:?}");
+    assert_eq!(project.runs(), std::slice::from_ref(&run));
+    assert!(!project.state().snapshot_dir(&ended.snapshot_digest.unwrap()).exists());
+    assert!(is_alive(running.pid()));
+    let record = pikaci::load_run_record(&project.state(), &run).unwrap();
+    assert_eq!(record.status, RunStatus::Running);
+    assert!(project.state().snapshot_dir(&record.snapshot_digest.unwrap()).is_dir());
 }
 
 #[test]
