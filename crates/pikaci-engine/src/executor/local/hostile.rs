@@ -82,7 +82,11 @@ fn a_job_that_freezes_its_runner_is_gone_within_five_seconds_of_a_cancel() {
     for is_isolated in [true, false] {
         let fixture = Fixture::new();
         let seconds = unique_seconds();
-        let job = sample_shell_job("freezer", &format!("echo frozen; kill -STOP $PPID; sleep {seconds}"));
+        // What is still in the pipe to a frozen runner never reaches the log.
+        let script = format!(
+            "echo frozen; until [ -s \"$PIKACI_ARTIFACTS/guest.log\" ]; do sleep 0.02; done\nkill -STOP $PPID; sleep {seconds}"
+        );
+        let job = sample_shell_job("freezer", &script);
         let request = fixture.request(vec![job]);
         let log = fixture.state.guest_log(&request.run_id, &request.jobs[0].id);
         let mut cancelled_at = None;
