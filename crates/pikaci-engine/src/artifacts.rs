@@ -19,6 +19,8 @@ pub const FILES_MAX: u64 = 10_000;
 /// The most bytes that are kept of one job, without its log.
 pub const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 const DEPTH_MAX: usize = 32;
+/// Far below what the system takes for a path (4096 bytes): the folder's own path comes before it.
+const FOLDER_PATH_BYTES_MAX: usize = 1024;
 /// What the owner of a folder needs to list and empty it.
 const OWN: u32 = 0o700;
 
@@ -70,7 +72,8 @@ impl Keeper<'_> {
         if !metadata.is_dir() {
             return self.is_kept(path, &metadata);
         }
-        if depth >= DEPTH_MAX {
+        let relative_bytes = path.strip_prefix(self.root).unwrap_or(path).as_os_str().len();
+        if depth >= DEPTH_MAX || relative_bytes > FOLDER_PATH_BYTES_MAX {
             return self.remove(path, "too deep").map(|()| false);
         }
         if metadata.permissions().mode() & OWN != OWN {
@@ -160,5 +163,24 @@ mod tests {
         let said = fs::read_to_string(folder.path().join("host.log")).unwrap();
         assert!(said.contains("report/link") && said.contains("kept 2 files, removed 4"), "{said}");
         assert!(Path::new("/etc/passwd").exists());
+    }
+    #[test]
+    fn a_tree_deeper_than_a_path_may_be_long_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("artifacts");
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join("guest.log"), "").unwrap();
+        // As a command would do it: 60 folders of 200 bytes each, one inside the other.
+        let mut inner = rustix::fs::open(&root, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        let name = "d".repeat(200);
+        for _ in 0..60 {
+            rustix::fs::mkdirat(&inner, &name, rustix::fs::Mode::RWXU).unwrap();
+            inner = rustix::fs::openat(&inner, &name, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty())
+                .unwrap();
+        }
+        let log = HostLog::open(&folder.path().join("host.log")).unwrap();
+        keep_declared(&root, &sample_shell_job("unit", "true"), &log).unwrap();
+        let left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["guest.log"]);
     }
 }

@@ -165,6 +165,9 @@ pub(crate) fn make_writable(folder: &Path) -> io::Result<()> {
 }
 
 /// Removes a folder and everything below it, also where folders are read-only.
+///
+/// Folders below it are lifted to its top before they are emptied: a tested command can nest deeper than a path may be
+/// long, or a stack reach.
 pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(folder) {
         Ok(metadata) if metadata.is_dir() => {}
@@ -172,16 +175,48 @@ pub(crate) fn remove_tree(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
+    let mut lifted: u64 = 0;
+    let mut waiting = empty_folder(folder)?;
+    while let Some(current) = waiting.pop() {
+        for inner in empty_folder(&current)? {
+            // To move a folder changes its `..`, which needs a right to it.
+            make_writable(&inner)?;
+            waiting.push(lift(&inner, folder, &mut lifted)?);
+        }
+        std::fs::remove_dir(&current)?;
+    }
+    std::fs::remove_dir(folder)
+}
+
+/// Removes what is no folder in a folder, and returns the folders in it.
+fn empty_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
     make_writable(folder)?;
+    let mut folders = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
+            folders.push(entry.path());
         } else {
             std::fs::remove_file(entry.path())?;
         }
     }
-    std::fs::remove_dir(folder)
+    Ok(folders)
+}
+
+/// Moves a folder to a free name directly below `top`.
+fn lift(folder: &Path, top: &Path, lifted: &mut u64) -> io::Result<PathBuf> {
+    loop {
+        let place = top.join(format!(".lifted-{lifted}"));
+        *lifted += 1;
+        // A rename would replace an empty folder that still waits for its turn.
+        match std::fs::symlink_metadata(&place) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return std::fs::rename(folder, &place).map(|()| place);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
