@@ -22,7 +22,7 @@ const GIT_DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) fn init(config: &Config) -> Result<u8, Failure> {
     let (root, is_repository) = match git::find_top(&config.current_dir, GIT_DEADLINE) {
         Ok(root) => (root, true),
-        Err(GitFailure::NoRepository { folder }) => (folder, false),
+        Err(GitFailure::NoRepository { folder, .. }) => (folder, false),
         Err(error) => return Err(error.into()),
     };
     let findings = survey(&root);

@@ -42,7 +42,7 @@ fn checked_out(folder: &Path) -> Result<(Source, Manifest), Failure> {
     let mut content = Vec::new();
     // One byte more than is allowed: the parser says what is wrong with it.
     let limit = MANIFEST_BYTES_MAX as u64 + 1;
-    let read = fs::File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut content));
+    let read = open_regular(&path).and_then(|file| file.take(limit).read_to_end(&mut content));
     match read {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -58,6 +58,14 @@ fn checked_out(folder: &Path) -> Result<(Source, Manifest), Failure> {
     }
     let manifest = Manifest::parse_bytes(&content).map_err(Failure::usage)?;
     Ok((Source::WorkingTree { root }, manifest))
+}
+
+/// Opens a file, but no pipe: to open one waits for its other end, which may never come.
+fn open_regular(path: &Path) -> io::Result<fs::File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    fs::File::open(path)
 }
 
 fn find_top(folder: &Path) -> Result<PathBuf, Failure> {

@@ -67,6 +67,25 @@ fn a_folder_without_repository_or_manifest_ends_with_2_and_the_remedy() {
 }
 
 #[test]
+fn a_manifest_that_is_a_pipe_is_refused_at_once() {
+    let project = Project::new(&[("unit", "true")]);
+    let path = project.source().join("pikaci.toml");
+    std::fs::remove_file(&path).unwrap();
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let ended = project.pikaci(&["run", "check"]).expect(3);
+    assert!(ended.errors.contains("no regular file"), "{}", ended.errors);
+}
+
+#[test]
+fn a_repository_that_git_refuses_is_said_in_the_words_of_git() {
+    let project = Project::new(&[("unit", "true")]);
+    project.write(".git/config", "[core\n");
+    let ended = project.pikaci(&["run", "check"]).expect(2);
+    assert!(ended.errors.contains("bad config line 1"), "{}", ended.errors);
+}
+
+#[test]
 fn a_guest_that_is_lost_ends_with_3() {
     let project = Project::new(&[("lost", "kill -9 $PPID; sleep 60")]);
     project.pikaci(&["run", "check"]).expect(3);

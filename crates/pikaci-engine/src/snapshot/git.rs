@@ -46,10 +46,12 @@ pub enum GitFailure {
         limit: Duration,
     },
     /// The folder is in no repository.
-    #[error("{} is in no git repository; make one with `git init`", folder.display())]
+    #[error("{} is in no git repository; make one with `git init` (git says: {message})", folder.display())]
     NoRepository {
         /// The folder.
         folder: PathBuf,
+        /// What git printed: it also refuses a repository of another user, or one whose configuration is broken.
+        message: String,
     },
     /// A revision does not exist.
     #[error("{} has no commit {revision:?}", folder.display())]
@@ -83,7 +85,8 @@ pub enum GitFailure {
 pub fn find_top(folder: &Path, limit: Duration) -> Result<PathBuf, GitFailure> {
     let output = run(folder, &["rev-parse", "--show-toplevel"], limit)?;
     if !output.status.success() {
-        return Err(GitFailure::NoRepository { folder: folder.to_owned() });
+        let message = String::from_utf8_lossy(trimmed(&output.stderr)).into_owned();
+        return Err(GitFailure::NoRepository { folder: folder.to_owned(), message });
     }
     Ok(path_of(trimmed(&output.stdout)))
 }

@@ -139,10 +139,10 @@ impl Status {
 fn read_status(root: &Path, limit: Duration) -> Result<Status, GitFailure> {
     let arguments = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames"];
     let output = match git::ask(root, &arguments, limit) {
-        Err(GitFailure::Refused { status, .. })
+        Err(GitFailure::Refused { status, message, .. })
             if status.code() == Some(128) && git::find_top(root, limit).is_err() =>
         {
-            return Err(GitFailure::NoRepository { folder: root.to_owned() });
+            return Err(GitFailure::NoRepository { folder: root.to_owned(), message });
         }
         other => other?,
     };
