@@ -67,11 +67,16 @@ impl Forge {
         &self.clone
     }
 
-    /// Commits everything on a new branch and pushes it. Returns the branch's number, from the push's own answer.
-    pub(super) fn push(&self, branch: &str) -> Result<String> {
+    /// Commits everything on a new branch.
+    pub(super) fn commit(&self, branch: &str) -> Result<()> {
         git(&self.clone, &["checkout", "--quiet", "-B", branch])?;
         git(&self.clone, &["add", "--all"])?;
         git(&self.clone, &["commit", "--quiet", "--allow-empty", "--message", branch])?;
+        Ok(())
+    }
+
+    /// Pushes a branch. Returns its number, from the push's own answer.
+    pub(super) fn push(&self, branch: &str) -> Result<String> {
         let pushed = Command::new("git")
             .current_dir(&self.clone)
             .args(["push", "--quiet", "origin", branch])
@@ -103,7 +108,10 @@ impl Forge {
         use std::io::{BufRead as _, BufReader};
         let url = format!("{}/news/api/forge/pikaci/logs/{run}/stream?kind=guest", self.address);
         let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(limit)).build().into();
-        let answer = agent.get(url).header("Authorization", format!("Bearer {}", self.token)).call()?;
+        // The run has a name before it has a folder.
+        let answer = wait_for("the run's folder", limit, || {
+            agent.get(&url).header("Authorization", format!("Bearer {}", self.token)).call().ok()
+        })?;
         for line in BufReader::new(answer.into_body().into_reader()).lines() {
             if line?.starts_with("event: log") {
                 return Ok(());
