@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use pika_git::{BranchName, Oid};
+use pika_git::{BranchName, BranchNameError, Oid};
 
 use super::state::{BranchState, Selection};
 use super::view::{Change, PushReceipt, PushedBranch};
@@ -32,13 +32,17 @@ impl Forge {
         updates: &[RefUpdate],
     ) -> Result<PushReceipt, ForgeError> {
         let hosted = self.hosted(repository)?;
-        let branches: Vec<BranchName> = updates
-            .iter()
-            .filter_map(|update| BranchName::parse_reference(&update.reference)?.ok())
-            .collect();
+        let mut receipt = PushReceipt::default();
+        let mut branches: Vec<BranchName> = Vec::new();
+        for update in updates {
+            match BranchName::parse_reference(&update.reference) {
+                Some(Ok(branch)) => branches.push(branch),
+                Some(Err(error)) => receipt.branches.push(unnamable(&update.reference, &error)),
+                None => {}
+            }
+        }
         let _refs = hosted.refs.lock().await;
         let known = self.known_branches(hosted).await?;
-        let mut receipt = PushReceipt::default();
         for branch in &branches {
             let found = match hosted.git.find_branch(branch).await {
                 Ok(found) => {
@@ -203,6 +207,12 @@ fn faulty(hosted: &Hosted, branch: &BranchName, error: &ForgeError) -> PushedBra
     hosted.set_problem(Some(format!("branch {}: {error}", branch.as_str())));
     let note = format!("{error}; the forge tries again by itself");
     pushed(hosted, branch, None, Vec::new(), vec![note])
+}
+
+/// Tells a pusher that git took a branch which this forge does not follow: without a word it would be waited for.
+fn unnamable(reference: &str, error: &BranchNameError) -> PushedBranch {
+    let notes = vec![format!("{error}; the forge does not follow it: use another name")];
+    PushedBranch { name: reference.to_owned(), id: None, path: None, queued: Vec::new(), notes }
 }
 
 impl PushReceiver for Forge {

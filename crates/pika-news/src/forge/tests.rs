@@ -127,6 +127,14 @@ async fn a_push_becomes_a_branch_with_its_lanes() {
 }
 
 #[tokio::test]
+async fn a_branch_whose_name_is_not_followed_is_said_to_its_pusher() {
+    let fixture = fixture().await;
+    let said = fixture.receive("-dash").await;
+    assert_eq!((said.name.as_str(), said.path), ("refs/heads/-dash", None));
+    assert!(said.notes[0].contains("starts with '-'"), "{:?}", said.notes);
+}
+
+#[tokio::test]
 async fn a_push_that_no_hook_told_of_is_found() {
     let fixture = fixture().await;
     fixture.push("main", &[("pikaci.toml", MANIFEST)]);
