@@ -3,6 +3,8 @@
 //! Invariant: neither leaves a process of a job behind. After the second, the jobs' runners notice that nobody holds
 //! their lifeline any more.
 
+use std::time::{Duration, Instant};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +12,8 @@ use crate::failure::Failure;
 
 /// The exit code of a cancelled run.
 const CANCELLED: i32 = 130;
+/// Signals this close are one wish: timeout(1) signals its child, and then the group that the child is in.
+const TWIN_MAX: Duration = Duration::from_millis(100);
 
 /// Cancels the token at the first signal. Must be called within the runtime.
 pub(crate) fn listen(cancellation: CancellationToken) -> Result<(), Failure> {
@@ -30,12 +34,17 @@ async fn wait(
     mut hangup: Signal,
     cancellation: CancellationToken,
 ) {
+    let mut first: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
+        if first.is_some_and(|first| first.elapsed() < TWIN_MAX) {
+            continue;
+        }
+        first.get_or_insert_with(Instant::now);
         if cancellation.is_cancelled() {
             std::process::exit(CANCELLED);
         }

@@ -130,6 +130,18 @@ fn cancel_stops_a_run_of_another_process() {
 }
 
 #[test]
+fn signals_that_arrive_together_are_one_cancel() {
+    let project = Project::new(&[("deaf", "trap '' TERM; echo ready; while :; do sleep 0.01; done")]);
+    let child = project.start(&["run", "check"]);
+    project.wait_for_log("deaf", "ready");
+    // Of different kinds: two of one kind may reach the program as one.
+    signal(&child, Signal::TERM);
+    signal(&child, Signal::HUP);
+    finish(child).expect(130);
+    assert_eq!(project.latest().outcome, Some(pikaci::Outcome::Cancelled));
+}
+
+#[test]
 fn a_second_signal_ends_at_once_and_leaves_no_process() {
     let project = Project::new(&[("deaf", "trap '' TERM; echo ready; while :; do sleep 0.01; done")]);
     let child = project.start(&["run", "check"]);
@@ -139,6 +151,8 @@ fn a_second_signal_ends_at_once_and_leaves_no_process() {
     wait_until("cancel in the events", || {
         std::fs::read_to_string(&events).is_ok_and(|text| text.contains("cancel_requested"))
     });
+    // Sooner, it would count as the first one's twin.
+    std::thread::sleep(std::time::Duration::from_millis(150));
     signal(&child, Signal::INT);
     finish(child).expect(130);
     // The runner notices the loss of its lifeline, and says so in its result.
