@@ -29,7 +29,7 @@ pub enum Source {
         root: PathBuf,
     },
     /// A commit, straight from the object database of a repository, bare or not. No filter is applied: a file kept by
-    /// Git LFS stays its pointer.
+    /// Git LFS stays its pointer. A submodule stays an empty folder: its files are in another repository.
     Revision {
         /// The repository.
         repository: PathBuf,
@@ -162,6 +162,12 @@ pub fn find(snapshots_dir: &Path, digest: &Digest) -> Option<PathBuf> {
 pub(crate) fn make_writable(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))
+}
+
+/// Takes back what [`make_writable`] allowed.
+pub(crate) fn make_read_only(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o555))
 }
 
 /// Removes a folder and everything below it, also where folders are read-only.

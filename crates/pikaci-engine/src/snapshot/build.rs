@@ -197,7 +197,11 @@ impl<'r> Builder<'r> {
             let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
             let opened = OpenOptions::new().read(true).custom_flags(flags).open(&from);
             let mut source = opened.map_err(SnapshotError::io("open", &from))?;
-            let before = Stat::of(&source.metadata().map_err(SnapshotError::io("look at", &from))?);
+            let metadata = source.metadata().map_err(SnapshotError::io("look at", &from))?;
+            if !metadata.is_file() {
+                return Err(SnapshotError::SpecialFile { path: from });
+            }
+            let before = Stat::of(&metadata);
             let shared = self.share_hashed(&source, &to, is_executable, buffer);
             let copied = match shared.map_err(SnapshotError::io("copy", &from))? {
                 Some(copied) => Ok(copied),
@@ -252,7 +256,8 @@ impl<'r> Builder<'r> {
                 _ => None,
             })
             .collect();
-        let mut blobs = Blobs::open(repository, wanted.iter().map(|(_, _, oid)| oid.clone()).collect())?;
+        let oids = wanted.iter().map(|(_, _, oid)| oid.clone()).collect();
+        let mut blobs = Blobs::open(repository, oids, self.request.git_deadline)?;
         let mut buffer = vec![0; BUFFER_BYTES];
         for (path, listed, oid) in wanted {
             let to = self.folder.join(path_of(path));
@@ -325,7 +330,7 @@ impl<'r> Builder<'r> {
             (Source::WorkingTree { root }, _) => self.copy_steady(root, path, is_executable, &mut buffer)?.1,
             (Source::Revision { repository, .. }, Some(Listed::Blob { oid, .. })) => {
                 let to = self.folder.join(path_of(path));
-                let mut blobs = Blobs::open(repository, vec![oid.clone()])?;
+                let mut blobs = Blobs::open(repository, vec![oid.clone()], self.request.git_deadline)?;
                 let (content, size) = blobs
                     .next(|content, _| copy_hashed(content, &to, is_executable, &mut buffer))?
                     .map_err(SnapshotError::io("write", &to))?;

@@ -3,7 +3,8 @@
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -194,13 +195,29 @@ fn run(folder: &Path, arguments: &[&str], limit: Duration) -> Result<Output, Git
 
 /// Streams the content of blobs, in the order in which they were asked for.
 pub(super) struct Blobs {
-    child: Child,
+    folder: PathBuf,
+    limit: Duration,
+    shared: Arc<BlobsChild>,
     output: io::BufReader<std::process::ChildStdout>,
+    /// Dropped with this; until then the deadline counts.
+    _is_reading: mpsc::Sender<()>,
+}
+
+/// What the reader of the blobs shares with the thread that holds it to the deadline.
+struct BlobsChild {
+    child: Mutex<Child>,
+    is_late: AtomicBool,
+}
+
+impl BlobsChild {
+    fn lock(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Blobs {
-    /// Starts one git that answers for all of them.
-    pub(super) fn open(folder: &Path, oids: Vec<String>) -> Result<Blobs, GitFailure> {
+    /// Starts one git that answers for all of them within `limit`.
+    pub(super) fn open(folder: &Path, oids: Vec<String>, limit: Duration) -> Result<Blobs, GitFailure> {
         let mut child = command(folder)
             .args(["cat-file", "--batch", "--buffer"])
             .stdin(Stdio::piped())
@@ -219,7 +236,18 @@ impl Blobs {
                 }
             }
         });
-        Ok(Blobs { child, output: io::BufReader::with_capacity(256 * 1024, output) })
+        let shared = Arc::new(BlobsChild { child: Mutex::new(child), is_late: AtomicBool::new(false) });
+        let (is_reading, until_read) = mpsc::channel();
+        let watched = Arc::clone(&shared);
+        thread::spawn(move || {
+            if until_read.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // The reader finds the stream at its end, and then this.
+                watched.is_late.store(true, Ordering::SeqCst);
+                let _ = watched.lock().kill();
+            }
+        });
+        let output = io::BufReader::with_capacity(256 * 1024, output);
+        Ok(Blobs { folder: folder.to_owned(), limit, shared, output, _is_reading: is_reading })
     }
 
     /// Hands the next blob to `read` as a stream that ends with it. What `read` leaves is skipped.
@@ -227,6 +255,19 @@ impl Blobs {
         &mut self,
         read: impl FnOnce(&mut dyn io::Read, u64) -> T,
     ) -> Result<T, GitFailure> {
+        let answer = self.read_next(read);
+        if answer.is_err() && self.is_late() {
+            let command = "cat-file --batch".to_owned();
+            return Err(GitFailure::Late { command, folder: self.folder.clone(), limit: self.limit });
+        }
+        answer
+    }
+
+    fn is_late(&self) -> bool {
+        self.shared.is_late.load(Ordering::SeqCst)
+    }
+
+    fn read_next<T>(&mut self, read: impl FnOnce(&mut dyn io::Read, u64) -> T) -> Result<T, GitFailure> {
         use io::BufRead as _;
         let form = || GitFailure::Form { command: "cat-file --batch" };
         let mut header = String::new();
@@ -246,8 +287,9 @@ impl Blobs {
 
 impl Drop for Blobs {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = self.shared.lock();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -259,4 +301,30 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
 pub(super) fn path_of(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn git_that_is_late_with_blobs_is_stopped_and_named() {
+        let repository = tempfile::tempdir().unwrap();
+        ask(repository.path(), &["init", "--quiet"], Duration::from_secs(30)).unwrap();
+        // More than the pipe and both buffers hold, so that git can't be done before it is stopped.
+        std::fs::write(repository.path().join("big"), vec![b'x'; 8 << 20]).unwrap();
+        let oid = ask(repository.path(), &["hash-object", "-w", "big"], Duration::from_secs(30)).unwrap();
+        let oids = vec![String::from_utf8(oid).unwrap().trim().to_owned()];
+        let mut blobs = Blobs::open(repository.path(), oids, Duration::ZERO).unwrap();
+        let start = Instant::now();
+        while !blobs.is_late() {
+            assert!(start.elapsed() < Duration::from_secs(30), "the deadline was not held");
+            thread::yield_now();
+        }
+        let mut content = Vec::new();
+        let answer = blobs.next(|blob, _| blob.read_to_end(&mut content).map(|_| ()));
+        assert!(matches!(answer, Err(GitFailure::Late { .. })), "{answer:?}");
+    }
 }

@@ -251,6 +251,32 @@ fn paths_below_a_folder_that_became_a_link_are_not_followed() {
 }
 
 #[test]
+fn a_repository_within_the_tree_that_is_no_submodule_is_an_empty_folder() {
+    let fixture = Fixture::new();
+    let inner = fixture.root().join("inner");
+    fs::create_dir(&inner).unwrap();
+    git_in(&inner, &["init", "--quiet"]);
+    fs::write(inner.join("file"), "of another repository").unwrap();
+    git_in(&inner, &["add", "file"]);
+    git_in(&inner, &["commit", "--quiet", "--message=inner"]);
+    let snapshot = fixture.take();
+    assert!(snapshot.dir.join("inner").is_dir() && snapshot.git_dirty);
+    assert!(!files(&snapshot.dir).iter().any(|path| path.starts_with("inner/")));
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for() {
+    let fixture = Fixture::new();
+    let readme = fixture.root().join("README");
+    fs::remove_file(&readme).unwrap();
+    assert!(Command::new("mkfifo").arg(&readme).status().unwrap().success());
+    match fixture.try_take() {
+        Err(SnapshotError::SpecialFile { path }) => assert_eq!(path, readme),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn names_that_are_no_text_are_frozen_too() {
     use std::os::unix::ffi::OsStrExt as _;
     let fixture = Fixture::new();
