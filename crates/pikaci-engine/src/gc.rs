@@ -7,6 +7,7 @@ mod inventory;
 mod policy;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,26 +61,38 @@ fn remove_run(state: &StateRoot, run: &RunId) -> Result<(), String> {
     remove_folder(&state.runs_dir(), &state.run_dir(run), run.as_str())
 }
 
-/// Takes the folder's name away first: who finds the snapshot from now on makes it anew. Then looks once more who could
-/// have found it before.
+/// Takes the names of folder and list away first: who looks for the snapshot from now on makes both anew, and keeps
+/// them. Then looks once more who could have found it before.
 fn remove_snapshot(state: &StateRoot, digest: &Digest) -> Result<(), String> {
     let (folder, list) = (state.snapshot_dir(digest), list_path(&state.snapshots_dir(), digest));
     let going = state.snapshots_dir().join(format!("{GOING_PREFIX}{digest}"));
-    let text = |error: std::io::Error| error.to_string();
+    let list_going = state.snapshots_dir().join(format!("{GOING_PREFIX}{digest}.files"));
+    let text = |error: io::Error| error.to_string();
     if folder.exists() {
         // A folder that can't be written can't be moved by everybody.
         snapshot::make_writable(&folder).map_err(text)?;
-        fs::rename(&folder, &going).map_err(text)?;
-        if is_wanted(state, digest).map_err(|error| error.to_string())? {
-            fs::rename(&going, &folder).map_err(text)?;
-            return Err("a run has begun that needs it".to_owned());
-        }
+        // One that was left by a collector that was killed would be in the way.
         snapshot::remove_tree(&going).map_err(text)?;
+        fs::rename(&folder, &going).map_err(text)?;
     }
-    match fs::remove_file(&list) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
-        _ => Ok(()),
+    let has_list = match fs::rename(&list, &list_going) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error.to_string()),
+    };
+    if is_wanted(state, digest).map_err(|error| error.to_string())? {
+        // Where the run that wants it has made it anew meanwhile, that one stays, and this one is a leftover.
+        let restored = fs::rename(&going, &folder).and_then(|()| snapshot::make_read_only(&folder));
+        if has_list {
+            fs::rename(&list_going, &list).map_err(text)?;
+        }
+        if !folder.exists() {
+            restored.map_err(text)?;
+        }
+        return Err("a run has begun that needs it".to_owned());
     }
+    snapshot::remove_tree(&going).map_err(text)?;
+    snapshot::remove_tree(&list_going).map_err(text)
 }
 
 /// Whether a live run uses the snapshot, or is about to use one that it has not named yet.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use pikaci::store::{is_locked, list_runs, load_stored_run_record};
 use pikaci::{Digest, RunId, RunStatus, StateRoot, StoreError};
 
+use crate::snapshot::{CACHE_FOLDER, list_path};
+
 /// Everything that a state root holds.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
@@ -61,9 +63,15 @@ pub(super) fn take(state: &StateRoot, leftover_age: Duration) -> Result<Inventor
     for (path, metadata) in entries(&state.snapshots_dir()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Ok(digest) = Digest::parse(&name) {
-            snapshots.push((metadata.modified().ok(), SnapshotEntry { digest, files: weigh(&path) }));
-        } else if is_leftover(&name, &metadata, leftover_age) {
-            let bytes = weigh(&path).values().sum();
+            let mut files = weigh(&path);
+            if let Ok(list) = fs::symlink_metadata(list_path(&state.snapshots_dir(), &digest)) {
+                files.insert(list.ino(), list.blocks() * 512);
+            }
+            snapshots.push((metadata.modified().ok(), SnapshotEntry { digest, files }));
+        } else if is_leftover(&name, &metadata, leftover_age)
+            || (is_list_alone(&path, &name) && is_older(&metadata, leftover_age))
+        {
+            let bytes = if metadata.is_dir() { weigh(&path).values().sum() } else { metadata.blocks() * 512 };
             inventory.leftovers.push((path, bytes));
         }
     }
@@ -81,9 +89,17 @@ pub(super) fn take(state: &StateRoot, leftover_age: Duration) -> Result<Inventor
 
 /// Names that begin with a dot are of work in hand, or of work that was killed; the cache is neither.
 fn is_leftover(name: &str, metadata: &fs::Metadata, age: Duration) -> bool {
-    let is_old =
-        metadata.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|elapsed| elapsed >= age);
-    name.starts_with('.') && name != crate::snapshot::CACHE_FOLDER && is_old
+    name.starts_with('.') && name != CACHE_FOLDER && is_older(metadata, age)
+}
+
+/// The list of a snapshot whose folder never got its name, or has lost it.
+fn is_list_alone(path: &Path, name: &str) -> bool {
+    name.strip_suffix(".files").is_some_and(|digest| Digest::parse(digest).is_ok())
+        && !path.with_extension("").exists()
+}
+
+fn is_older(metadata: &fs::Metadata, age: Duration) -> bool {
+    metadata.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|elapsed| elapsed >= age)
 }
 
 fn entries(folder: &Path) -> Vec<(PathBuf, fs::Metadata)> {

@@ -118,3 +118,24 @@ fn a_collected_state_root_can_be_used_and_a_live_run_is_untouched() {
     let (record, _) = fixture.run(fixture.request(jobs()), Arc::new(ScriptedExecutor::default()), |_| false);
     assert_eq!(record.status, pikaci::RunStatus::Passed);
 }
+
+#[test]
+fn what_killed_processes_left_is_removed_when_it_is_old_and_not_before() {
+    let fixture = Fixture::new();
+    let jobs = vec![sample_shell_job("unit", "true")];
+    fixture.run(fixture.request(jobs), Arc::new(ScriptedExecutor::default()), |_| false);
+    let snapshots = fixture.state.snapshots_dir();
+    let (tree, list) = (snapshots.join(".building-1-0"), list_path(&snapshots, &digest(9)));
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("file"), "half").unwrap();
+    std::fs::write(&list, "of a folder that never got its name").unwrap();
+    let budget = Budget { bytes_max: u64::MAX, runs_min: 1 };
+    assert_eq!(collect(&fixture.state, &budget, false).unwrap().removed, []);
+    let old = std::time::SystemTime::now() - LEFTOVER_AGE * 2;
+    for path in [&tree, &list] {
+        std::fs::File::open(path).unwrap().set_modified(old).unwrap();
+    }
+    let collected = collect(&fixture.state, &budget, false).unwrap();
+    assert!(collected.removed.iter().all(|removal| removal.reason == Reason::HalfMade));
+    assert_eq!((collected.removed.len(), tree.exists(), list.exists()), (2, false, false));
+}
