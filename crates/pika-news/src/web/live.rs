@@ -87,8 +87,8 @@ pub(super) async fn log(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let found = runs::find(&web, &viewer.user, &run).await?;
-    let job = runs::job(&found, query.job.as_deref()).await?;
     let side = runs::side(query.kind.as_deref())?;
+    let job = runs::job_that_begins(&found, query.job.as_deref()).await?;
     // What the browser sends by itself when it comes back.
     let offset = match headers.get("last-event-id").map(|id| id.to_str().ok().and_then(|id| id.parse().ok()))
     {

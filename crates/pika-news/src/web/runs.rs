@@ -14,6 +14,10 @@ use crate::auth::User;
 /// Reading a record takes milliseconds; a disk that takes this long is out of order.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a stream waits for a run that was named and has not begun, and how often it looks.
+const BEGIN_DEADLINE: Duration = Duration::from_secs(10);
+const BEGIN_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// A run that is there.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
@@ -47,6 +51,32 @@ pub(super) async fn job(found: &Found, name: Option<&str>) -> Result<JobId, WebE
             Some(job) if may_have(&state, &record, &job)? => Ok(job),
             Some(job) => Err(pikaci::StoreError::JobMissing { run, job }.into()),
         }
+    })
+    .await
+}
+
+/// Like [`job`], for who is willing to wait: a run has a name before it has a folder, and a folder before it has a job.
+pub(super) async fn job_that_begins(found: &Found, name: Option<&str>) -> Result<JobId, WebError> {
+    let until = tokio::time::Instant::now() + BEGIN_DEADLINE;
+    loop {
+        match job(found, name).await {
+            Err(WebError::NotFound(message)) if tokio::time::Instant::now() >= until => {
+                return Err(WebError::NotFound(message));
+            }
+            Err(WebError::NotFound(_)) if is_to_begin(found).await? => {
+                tokio::time::sleep(BEGIN_LOOK_EVERY).await;
+            }
+            decided => return decided,
+        }
+    }
+}
+
+/// Whether there is no record yet, or one of a run that goes on.
+async fn is_to_begin(found: &Found) -> Result<bool, WebError> {
+    let Found { run, state } = found.clone();
+    read(move || match pikaci::load_run_record(&state, &run) {
+        Ok(record) => Ok(record.status == RunStatus::Running),
+        Err(error) => Ok(error.is_not_found()),
     })
     .await
 }

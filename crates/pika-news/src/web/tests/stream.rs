@@ -10,7 +10,8 @@ use futures_util::StreamExt as _;
 use pikaci::{Event, JobStatus, StateRoot};
 
 use super::fixture::{
-    Fixture, finish_run_fixture, job, job_id, run_id, write_pikaci_run_fixture, write_running_run_fixture,
+    Fixture, MANIFEST, finish_run_fixture, job, job_id, run_id, write_pikaci_run_fixture,
+    write_running_run_fixture,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -148,6 +149,19 @@ async fn a_job_that_has_not_begun_is_waited_for() {
     std::fs::create_dir_all(&artifacts).unwrap();
     std::fs::write(artifacts.join("guest.log"), "at last\n").unwrap();
     assert_eq!(watcher.next().await.unwrap().data["text"], "at last\n");
+}
+
+#[tokio::test]
+async fn a_run_that_has_a_name_and_no_folder_yet_is_waited_for() {
+    let fixture = Fixture::new().await;
+    let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
+    fixture.claim(branch, None).await;
+    // The request waits, so the run begins after it was made.
+    let (mut watcher, _writer) = tokio::join!(Watcher::open(&fixture, "kind=guest", None), async {
+        tokio::task::yield_now().await;
+        write_running_run_fixture(&fixture.state, b"begun\n")
+    });
+    assert_eq!(watcher.next().await.unwrap().data["text"], "begun\n");
 }
 
 #[tokio::test]
