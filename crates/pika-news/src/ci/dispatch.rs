@@ -32,6 +32,13 @@ impl Forge {
         self.ci().tasks.spawn(async move { forge.schedule().await });
         let forge = self.clone();
         self.ci().tasks.spawn(async move { forge.look_after().await });
+        let forge = self.clone();
+        self.ci().tasks.spawn(async move {
+            tokio::select! {
+                () = forge.maintain() => {}
+                () = forge.ci().draining.cancelled() => {}
+            }
+        });
     }
 
     /// Starts no lane any more, waits for those that run as long as the configuration says, and leaves the others
@@ -122,6 +129,27 @@ impl Forge {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 () = ci.draining.cancelled() => {}
+            }
+        }
+    }
+}
+
+/// How soon after a start the repositories are packed, and how often.
+const MAINTAIN_AFTER: Duration = Duration::from_secs(10 * 60);
+const MAINTAIN_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+impl Forge {
+    /// Packs what pushes left loose, one repository after the other, in nobody's way.
+    async fn maintain(&self) {
+        let mut pause = MAINTAIN_AFTER;
+        // Ended by whoever spawned it.
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = MAINTAIN_EVERY;
+            for hosted in self.all_hosted() {
+                if let Err(error) = hosted.git.maintain().await {
+                    tracing::warn!(repository = hosted.config.name, %error, "the repository could not be packed");
+                }
             }
         }
     }
