@@ -21,6 +21,8 @@ const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 const SLOTS_MAX: usize = 256;
 const INFRA_RETRIES_MAX: u32 = 5;
 const NAME_BYTES_MAX: usize = 64;
+/// What comes after `/news/` in the forge's own routes.
+const RESERVED_NAMES: [&str; 6] = ["api", "git", "settings", "sign-in", "sign-out", "static"];
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -360,6 +362,12 @@ impl Checker<'_> {
                 let message = format!(
                     "{name:?} is not a repository's name; use 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.', starting with a letter or digit, not ending in \".git\" or \".lock\""
                 );
+                self.push(entry.name.span(), message);
+                continue;
+            }
+            if RESERVED_NAMES.contains(&name.as_str()) {
+                let message =
+                    format!("{name:?} is a page of the forge itself; give the repository another name");
                 self.push(entry.name.span(), message);
                 continue;
             }

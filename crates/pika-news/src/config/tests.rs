@@ -42,6 +42,14 @@ fn two_repositories_with_one_slug_are_refused() {
 }
 
 #[test]
+fn a_name_that_a_page_of_the_forge_has_is_refused() {
+    for name in ["api", "git", "settings", "sign-in", "sign-out", "static"] {
+        let error = parse(&format!("data = \"s\"\n[[repositories]]\nname = {name:?}\n")).unwrap_err();
+        assert!(error.starts_with("pika.toml:3:8: "), "{error}");
+    }
+}
+
+#[test]
 fn a_name_that_could_leave_its_folder_is_refused() {
     for name in ["../up", "a/b", "", ".hidden", "a..b", "app.git"] {
         let error = parse(&format!("data = \"s\"\n[[repositories]]\nname = {name:?}\n")).unwrap_err();
