@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use pika_git::{BranchName, Repository};
+use pika_git::{BranchName, Git, Repository};
 use pikaci::StateRoot;
 use tokio::sync::broadcast;
 
@@ -87,11 +87,22 @@ impl Hosted {
 }
 
 impl Forge {
-    /// Opens the forge: makes the repositories that are missing and gives each its rows. Runs nothing yet.
+    /// Opens the forge, with git where distributions install it.
     pub async fn open(config: Config, store: Store, clock: Clock, ci: Ci) -> Result<Forge, ForgeError> {
+        Forge::open_with(&Git::default(), config, store, clock, ci).await
+    }
+
+    /// Opens the forge: makes the repositories that are missing and gives each its rows. Runs nothing yet.
+    pub async fn open_with(
+        git: &Git,
+        config: Config,
+        store: Store,
+        clock: Clock,
+        ci: Ci,
+    ) -> Result<Forge, ForgeError> {
         let mut repositories = BTreeMap::new();
         for repository in &config.repositories {
-            let hosted = open_repository(repository, &store, &clock).await?;
+            let hosted = open_repository(git, repository, &store, &clock).await?;
             repositories.insert(repository.name.clone(), Arc::new(hosted));
         }
         let (changes, _) = broadcast::channel(CHANGES_BEHIND_MAX);
@@ -170,6 +181,7 @@ impl Forge {
 }
 
 async fn open_repository(
+    program: &Git,
     config: &RepositoryConfig,
     store: &Store,
     clock: &Clock,
@@ -180,7 +192,7 @@ async fn open_repository(
         std::fs::create_dir_all(parent)
             .map_err(ForgeError::io(format!("make the folder {}", parent.display())))?;
     }
-    let git = Repository::init(&config.path, &default_branch).await?;
+    let git = Repository::init_with(program, &config.path, &default_branch).await?;
     let id = store.ensure_repository(&config.name, clock().as_millisecond()).await?;
     Ok(Hosted {
         id,
