@@ -12,6 +12,7 @@ mod live;
 mod pages;
 mod runs;
 mod security;
+pub mod server;
 mod time;
 mod viewer;
 mod words;

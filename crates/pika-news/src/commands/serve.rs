@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
+use pika_git::Git;
 use pika_news::auth::Authenticator;
 use pika_news::ci::{Ci, PikaciProgram};
 use pika_news::config::Config;
@@ -68,7 +69,7 @@ impl Server {
         let ci = Ci::new(config.ci.clone(), program);
         let hook_socket_path = std::path::absolute(config.data.join("hook.sock"))?;
         let hook_socket = HookSocket::bind(&hook_socket_path).await?;
-        let forge = Forge::open(config, store.clone(), clock, ci).await?;
+        let forge = Forge::open_with(&git(), config, store.clone(), clock, ci).await?;
         install_hooks(&forge, &hook_socket_path).await?;
         let authenticator = Authenticator::new(store);
         Ok(Server { forge, authenticator, listener, hook_socket, hook_socket_path, _lock: lock })
@@ -108,12 +109,10 @@ impl Server {
             GitHttpConfig::new(self.hook_socket_path.clone()),
         );
         let pages = web::router(Web::new(self.forge.clone(), self.authenticator.clone(), shutdown.clone()));
-        let http = axum::serve(self.listener, git.merge(pages))
-            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-        let mut http = tokio::spawn(http.into_future());
+        let mut http = tokio::spawn(web::server::serve(self.listener, git.merge(pages), shutdown.clone()));
         tokio::select! {
             ended = &mut http => {
-                ended??;
+                ended?;
                 bail!("the server has ended by itself");
             }
             asked = asked_to_end() => asked?,
@@ -197,6 +196,12 @@ fn find_pikaci(config: &Config) -> Result<PathBuf> {
             name.display()
         )
     })
+}
+
+/// git, where the path that this program was started with says it is.
+fn git() -> Git {
+    let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
+    path.map_or_else(Git::default, Git::new)
 }
 
 /// What a lane's `pikaci` sees: the variables on the list that are set, and nothing else.

@@ -1,0 +1,145 @@
+//! Serves HTTP with the deadlines and bounds that axum's own server does not set.
+//!
+//! Invariants: a client that sends no request, or half of one, is let go; so many connections are open at once and no
+//! more; after the shutdown each connection ends with the answer that it is about.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a client may take to send the head of a request, and how long an idle connection is kept.
+const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// More than live views and git together need; a descriptor each.
+const CONNECTIONS_MAX: usize = 768;
+/// After an error of accept, such as no free descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown`, then waits for the answers that are under way.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    serve_with(listener, router, shutdown, HEAD_DEADLINE).await;
+}
+
+async fn serve_with(
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+    head_deadline: Duration,
+) {
+    let (places, connections) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
+    loop {
+        let next = async {
+            // Closed never: it is ours.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
+            () = shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (router, shutdown) = (router.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    connection(stream, router, shutdown, head_deadline).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken, head_deadline: Duration) {
+    // A piece of a live log is small, and waits for nothing.
+    let _ = stream.set_nodelay(true);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(head_deadline);
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        // Clients go away all the time.
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    struct Served {
+        address: std::net::SocketAddr,
+        shutdown: CancellationToken,
+        serving: tokio::task::JoinHandle<()>,
+    }
+
+    async fn served(router: Router, head_deadline: Duration) -> Served {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let serving = tokio::spawn(serve_with(listener, router, shutdown.clone(), head_deadline));
+        Served { address, shutdown, serving }
+    }
+
+    async fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        let read = stream.read_to_string(&mut text);
+        tokio::time::timeout(Duration::from_secs(20), read).await.expect("an end in time").unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn half_a_request_is_let_go() {
+        let served = served(Router::new(), Duration::from_millis(100)).await;
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: half").await.unwrap();
+        assert!(!answer(stream).await.contains("200 OK"));
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_lets_an_answer_end_and_an_idle_connection_go() {
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (release, released) = tokio::sync::oneshot::channel::<()>();
+        let once = std::sync::Mutex::new(Some((begun, released)));
+        let once = Arc::new(once);
+        let slow = get(move || {
+            let held = once.lock().unwrap().take();
+            async move {
+                let (begun, released) = held.unwrap();
+                begun.send(()).unwrap();
+                released.await.unwrap();
+                "at last"
+            }
+        });
+        let served = served(Router::new().route("/", slow), HEAD_DEADLINE).await;
+        let _idle = TcpStream::connect(served.address).await.unwrap();
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: slow\r\n\r\n").await.unwrap();
+        begins.await.unwrap();
+        served.shutdown.cancel();
+        release.send(()).unwrap();
+        assert!(answer(stream).await.ends_with("at last"));
+        tokio::time::timeout(Duration::from_secs(20), served.serving).await.expect("an end in time").unwrap();
+    }
+}
