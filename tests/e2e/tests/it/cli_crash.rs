@@ -58,6 +58,24 @@ fn kill_9_of_pikaci_leaves_no_process_behind_and_sweep_finishes_the_record() {
 }
 
 #[test]
+fn a_job_that_froze_its_runner_does_not_outlive_pikaci_either() {
+    let seconds = unique_seconds();
+    let command = format!(
+        "echo ready; while ! test -e /artifacts/go; do sleep 0.02; done; kill -STOP $PPID; touch /artifacts/frozen; exec sleep {seconds}"
+    );
+    let project = Project::new(&of_jobs(&[("stuck", &command)]));
+    let mut running = project.start(&["run", "check"]);
+    let run = project.wait_for_log("stuck", "ready");
+    let artifacts = project.state().artifacts_dir(&run, &JobId::parse("stuck").unwrap());
+    fs::write(artifacts.join("go"), "").unwrap();
+    soon("the runner is frozen", CRASH_MAX, || artifacts.join("frozen").exists().then_some(()));
+    running.kill();
+    soon("no process of the job is left", CRASH_MAX, || {
+        processes_with_argument(&seconds).is_empty().then_some(())
+    });
+}
+
+#[test]
 fn rerun_failed_repeats_what_did_not_pass_from_the_same_snapshot() {
     let project = Project::new(&of_jobs(&[("good", "true"), ("bad", "cat note; exit 3")]));
     project.write("note", "first\n");

@@ -66,9 +66,10 @@ impl Sandbox<'_> {
     /// All arguments, up to and with the runner and its first ones.
     pub(super) fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Arguments(Vec::new());
-        // All: user, ipc, pid, net, uts, cgroup. Not --die-with-parent, which acts when a *thread* ends; the lifeline
-        // ends the job. Not --new-session: the group must reach the sandbox's init for a kill from outside.
-        arguments.add(&["--unshare-all", "--unshare-user", "--hostname", "pikaci"]);
+        // All: user, ipc, pid, net, uts, cgroup. --die-with-parent acts when the thread ends that made the child, which
+        // is one of the runtime's own; it holds where a job froze its runner, and so cut the lifeline. Not --new-session:
+        // the group must reach the sandbox's init for a kill from outside.
+        arguments.add(&["--unshare-all", "--unshare-user", "--die-with-parent", "--hostname", "pikaci"]);
         if self.attempt.job.network {
             arguments.add(&["--share-net"]);
         }
