@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use pikaci::store::open_in_run_beneath;
 use pikaci::{ExecutorKind, GuestExit, JobSpec};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -57,15 +59,14 @@ pub struct LocalConfig {
 #[derive(Debug)]
 pub struct LocalExecutor {
     config: LocalConfig,
-    can_isolate: AtomicBool,
+    isolation: Arc<OnceCell<bool>>,
     has_said_so: AtomicBool,
 }
 
 impl LocalExecutor {
     /// An executor for this host. Nothing is started yet.
     pub fn new(config: LocalConfig) -> LocalExecutor {
-        let can_isolate = AtomicBool::new(config.bubblewrap.is_some());
-        LocalExecutor { config, can_isolate, has_said_so: AtomicBool::new(false) }
+        LocalExecutor { config, isolation: Arc::new(OnceCell::new()), has_said_so: AtomicBool::new(false) }
     }
 }
 
@@ -79,8 +80,15 @@ impl Executor for LocalExecutor {
             .iter()
             .filter(|job| !job.prepared.is_empty())
             .map(|job| format!("job {}: prepared outputs are not available to the local executor", job.id));
-        let refused = refused.collect();
-        Box::pin(async move { refused })
+        let refused: Vec<String> = refused.collect();
+        let (isolation, bubblewrap) = (Arc::clone(&self.isolation), self.config.bubblewrap.clone());
+        Box::pin(async move {
+            // Asked while the tree is frozen, so that no job waits for the answer.
+            tokio::spawn(async move {
+                isolation.get_or_init(|| can_isolate(bubblewrap)).await;
+            });
+            refused
+        })
     }
 
     fn execute<'a>(&'a self, attempt: &'a Attempt, cancel: &'a CancellationToken) -> Boxed<'a, Execution> {
@@ -175,21 +183,12 @@ impl LocalExecutor {
             .run(phase::STAGE_WORKSPACE_SNAPSHOT, async { fs::metadata(&attempt.snapshot_dir).map(|_| ()) })
             .await
             .map_err(|error| lost("find the snapshot", error))?;
-        loop {
-            let is_isolated = self.can_isolate.load(Ordering::Relaxed);
-            if !is_isolated {
-                self.say_not_isolated(attempt).await;
-            }
-            let exit = self.run_guest(attempt, &folders, is_isolated, phases, cancel).await?;
-            // A runner that began has written something: its sandbox works, whatever became of it. The tested code must
-            // not be able to talk its way out of the sandbox.
-            let has_started =
-                fs::read_dir(&folders.artifacts).is_ok_and(|mut entries| entries.next().is_some());
-            if has_started || !is_isolated || cancel.is_cancelled() || self.probe(attempt).await {
-                return Ok(exit);
-            }
-            self.can_isolate.store(false, Ordering::Relaxed);
+        // Decided before anything of the tested code runs, and never again: a job must not be able to talk its way out.
+        let is_isolated = *self.isolation.get_or_init(|| can_isolate(self.config.bubblewrap.clone())).await;
+        if !is_isolated {
+            self.say_not_isolated(attempt).await;
         }
+        self.run_guest(attempt, &folders, is_isolated, phases, cancel).await
     }
 
     async fn run_guest(
@@ -298,22 +297,26 @@ impl LocalExecutor {
             let _ = attempt.reports.send(Report::Notice { message }).await;
         }
     }
+}
 
-    /// Whether bubblewrap can make any sandbox. Asked only after a sandbox ended without a result.
-    async fn probe(&self, attempt: &Attempt) -> bool {
-        let Some(bubblewrap) = &self.config.bubblewrap else { return false };
-        let mut command = Command::new(bubblewrap);
-        command.args(["--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]);
-        command
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
-        let status = timeout(Duration::from_secs(10), command.status()).await;
-        attempt.host_log.line(format!("asked bubblewrap for an empty sandbox: {status:?}"));
-        matches!(status, Ok(Ok(status)) if status.success())
-    }
+/// Whether bubblewrap can make a sandbox here at all.
+async fn can_isolate(bubblewrap: Option<PathBuf>) -> bool {
+    let Some(bubblewrap) = bubblewrap else { return false };
+    let mut command = Command::new(bubblewrap);
+    command.args([
+        "--unshare-all",
+        "--unshare-user",
+        "--ro-bind",
+        "/",
+        "/",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "true",
+    ]);
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    matches!(timeout(Duration::from_secs(10), command.status()).await, Ok(Ok(status)) if status.success())
 }
 
 fn sentinel(share: &Path, attempt: &Attempt) -> OsString {

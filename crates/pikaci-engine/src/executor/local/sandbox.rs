@@ -22,7 +22,7 @@ pub(super) const HOME: &str = "/home/pikaci";
 const SYSTEM: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store"];
 /// What programs read of `/etc`. Never accounts' passwords, keys, or anybody's configuration of credentials.
-const CONFIGURATION: [&str; 18] = [
+const CONFIGURATION: [&str; 21] = [
     "/etc/alternatives",
     "/etc/ca-certificates",
     "/etc/ca-certificates.conf",
@@ -38,9 +38,12 @@ const CONFIGURATION: [&str; 18] = [
     "/etc/localtime",
     "/etc/nsswitch.conf",
     "/etc/os-release",
-    "/etc/pki",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/certs",
     "/etc/protocols",
-    "/etc/ssl",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
 ];
 /// What tools below a home need beside the folder that is on the path. `.cargo` itself holds credentials.
 const TOOL_ROOTS: [&str; 9] =
