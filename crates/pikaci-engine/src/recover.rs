@@ -8,7 +8,8 @@ use std::io::Read as _;
 use jiff::Timestamp;
 use pikaci::guest::{GuestResult, RESULT_NAME};
 use pikaci::store::{
-    guest_log_path, host_log_path, list_runs, load_plan, load_stored_run_record, open_in_run_beneath,
+    guest_log_path, host_log_path, is_locked, list_runs, load_plan, load_stored_run_record,
+    open_in_run_beneath,
 };
 use pikaci::verdict::run_verdict;
 use pikaci::{
@@ -40,6 +41,7 @@ pub fn sweep(state: &StateRoot) -> Result<Vec<Swept>, StoreError> {
             }
         };
         if !is_running {
+            remove_scratch(state, &run);
             continue;
         }
         match finish(state, &run) {
@@ -84,9 +86,17 @@ fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
     record.finished_at = Some(Timestamp::now());
     record.message = Some("interrupted: the pikaci that ran it is gone".to_owned());
     writer.append(&Event::RunFinished { run: record })?;
-    // Best effort: what is left there belongs to nobody now.
-    let _ = crate::snapshot::remove_tree(&state.run_dir(run).join("scratch"));
+    drop(writer);
+    remove_scratch(state, run);
     Ok(outcome)
+}
+
+/// Removes what jobs could fill, when nobody is left to do it. Best effort: the next sweep tries again.
+fn remove_scratch(state: &StateRoot, run: &RunId) {
+    let scratch = state.run_dir(run).join("scratch");
+    if scratch.exists() && is_locked(state, run).is_ok_and(|is_locked| !is_locked) {
+        let _ = crate::snapshot::remove_tree(&scratch);
+    }
 }
 
 fn judged(state: &StateRoot, run: &RunId, mut job: JobRecord) -> JobRecord {

@@ -230,8 +230,12 @@ fn a_sweep_finishes_what_was_interrupted_and_only_that() {
     let (finished, _) =
         fixture.run(fixture.request(jobs("unit: pass").0), Arc::new(ScriptedExecutor::default()), |_| false);
     let lost = interrupted(&fixture);
+    // Killed between the end of a run and its clean-up.
+    let scratch = fixture.state.run_dir(&finished.run_id).join("scratch");
+    fs::create_dir_all(scratch.join("unit-1/cargo-target")).unwrap();
     let swept = sweep(&fixture.state).unwrap();
     assert_eq!(swept.iter().map(|swept| &swept.run).collect::<Vec<_>>(), [&lost]);
+    assert!(!scratch.exists());
     let record = load_stored_run_record(&fixture.state, &lost).unwrap();
     assert_eq!((record.status, record.fault), (RunStatus::Failed, Some(Fault::Infra)));
     assert_eq!(load_stored_run_record(&fixture.state, &finished.run_id).unwrap(), finished);

@@ -34,12 +34,15 @@ pub(super) fn is_whole(snapshots_dir: &Path, digest: &Digest) -> bool {
         return true;
     }
     let Some(nodes) = parse(records) else { return false };
-    let has_size = |path: &[u8], size: u64| {
-        fs::symlink_metadata(folder.join(path_of(path))).is_ok_and(|found| found.len() == size)
-    };
-    let is_intact = nodes.iter().all(|(path, node)| match node {
-        Node::File { size, .. } => has_size(path, *size),
-        Node::Symlink { .. } | Node::Folder => true,
+    let is_intact = nodes.iter().all(|(path, node)| {
+        let path = folder.join(path_of(path));
+        match node {
+            Node::File { size, .. } => {
+                fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == *size)
+            }
+            Node::Symlink { target } => fs::read_link(path).is_ok_and(|found| found == path_of(target)),
+            Node::Folder => path.is_dir(),
+        }
     });
     // Best effort: a list that could not be written again is compared again.
     let _ = is_intact.then(|| write(snapshots_dir, digest, &nodes));
@@ -166,8 +169,9 @@ mod tests {
     fn after_another_boot_a_torn_snapshot_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let digest = Digest::from_bytes([7; 32]);
-        let nodes =
-            BTreeMap::from([(b"f".to_vec(), Node::File { is_executable: false, size: 3, content: [9; 32] })]);
+        let file = Node::File { is_executable: false, size: 3, content: [9; 32] };
+        let link = Node::Symlink { target: b"f".to_vec() };
+        let nodes = BTreeMap::from([(b"f".to_vec(), file), (b"link".to_vec(), link)]);
         fs::create_dir(folder.path().join(&digest)).unwrap();
         fs::write(folder.path().join(&digest).join("f"), "").unwrap();
         write(folder.path(), &digest, &nodes).unwrap();
@@ -177,6 +181,8 @@ mod tests {
         fs::write(&list, text.replace(&boot_id(), "another-boot")).unwrap();
         assert!(!is_whole(folder.path(), &digest));
         fs::write(folder.path().join(&digest).join("f"), "abc").unwrap();
+        assert!(!is_whole(folder.path(), &digest));
+        std::os::unix::fs::symlink("f", folder.path().join(&digest).join("link")).unwrap();
         assert!(is_whole(folder.path(), &digest));
     }
 }
