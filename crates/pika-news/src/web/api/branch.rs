@@ -83,6 +83,8 @@ pub(super) struct LogsQuery {
 pub(super) struct ForgeBranchLogsResponse {
     branch_id: BranchId,
     branch_name: String,
+    /// When the head that the lane tests was pushed; the branch's head when there is no lane.
+    pushed_at_ms: Option<i64>,
     run_id: Option<RunId>,
     lane: Option<ForgeLane>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,7 +113,9 @@ pub(super) async fn logs(
 ) -> Result<Json<ForgeBranchLogsResponse>, ApiError> {
     let branch = find(&web, &viewer.user, &id).await?;
     let found = find_lane(&web, &viewer.user, &branch, &query).await?;
-    let (lane, lane_run) = found.map_or((None, None), |(lane, run)| (Some(lane), run));
+    let head_oid = found.as_ref().map_or(&branch.head.oid, |found| &found.head_oid);
+    let pushed_at_ms = pushed_at_ms(&branch, head_oid);
+    let (lane, lane_run) = found.map_or((None, None), |found| (Some(found.lane), found.run));
     let run_id = lane_run.as_ref().and_then(|run| run.run_id.clone());
     let bundle = match &run_id {
         Some(run) => {
@@ -129,6 +133,7 @@ pub(super) async fn logs(
     Ok(Json(ForgeBranchLogsResponse {
         branch_id: branch.row.id,
         branch_name: branch.row.name,
+        pushed_at_ms,
         run_id,
         lane: lane.map(|lane| ForgeLane { lane, lane_run, status }),
         pikaci_run,
@@ -137,14 +142,27 @@ pub(super) async fn logs(
     }))
 }
 
-type FoundLane = Option<(LaneView, Option<LaneRunView>)>;
+struct FoundLane {
+    lane: LaneView,
+    run: Option<LaneRunView>,
+    /// The commit that the lane tests.
+    head_oid: String,
+}
+
+/// When a head was pushed; `None` when it is older than those that a branch shows.
+fn pushed_at_ms(branch: &BranchView, oid: &str) -> Option<i64> {
+    if branch.head.oid == oid {
+        return Some(branch.head.pushed_at_ms);
+    }
+    branch.earlier_heads.iter().find(|head| head.oid == oid).map(|head| head.pushed_at_ms)
+}
 
 async fn find_lane(
     web: &Web,
     user: &User,
     branch: &BranchView,
     query: &LogsQuery,
-) -> Result<FoundLane, WebError> {
+) -> Result<Option<FoundLane>, WebError> {
     if let Some(id) = &query.lane_run_id {
         let detail = find_lane_run(web, user, id).await?;
         let is_meant = detail.branch_id == branch.row.id
@@ -152,7 +170,8 @@ async fn find_lane(
         if !is_meant {
             return Err(WebError::NotFound("this branch has no such lane run".to_owned()));
         }
-        return Ok(Some((detail.lane, Some(detail.run))));
+        let LaneRunDetail { lane, run, head_oid, .. } = detail;
+        return Ok(Some(FoundLane { lane, run: Some(run), head_oid }));
     }
     let lanes = &branch.head.lanes;
     let lane = match &query.lane {
@@ -162,7 +181,11 @@ async fn find_lane(
         }
         None => lanes.iter().find(|lane| !lane.attempts.is_empty()).or(lanes.first()),
     };
-    Ok(lane.map(|lane| (lane.clone(), lane.attempts.first().cloned())))
+    Ok(lane.map(|lane| FoundLane {
+        lane: lane.clone(),
+        run: lane.attempts.first().cloned(),
+        head_oid: branch.head.oid.clone(),
+    }))
 }
 
 /// Finds a branch that the user may read.
