@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pikaci::{Fault, Outcome, RunRecord, RunStatus, StoreError as RunStoreError};
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::process::{self, Invocation, Process};
@@ -24,6 +24,8 @@ use crate::store::{Finish, LaneRunJob};
 const GRACE: Duration = Duration::from_millis(4500);
 /// How long the database may take over a heartbeat.
 const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(2);
+/// How often a lane's standard error is kept from filling the disk.
+const BOUND_STDERR_EVERY: Duration = Duration::from_secs(1);
 /// How long `pikaci sweep` may take.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
 /// Between two tries to store an outcome.
@@ -149,6 +151,9 @@ impl LaneRun {
         let pid = process.id();
         let every = self.ci().config.lease / 4;
         let mut heartbeat = tokio::time::interval(every);
+        let mut bound_stderr = tokio::time::interval(BOUND_STDERR_EVERY);
+        bound_stderr.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stderr = self.stderr();
         let mut kill_at: Option<Instant> = None;
         let (cancel, leaving) = (self.cancel.clone(), self.ci().leaving.clone());
         loop {
@@ -164,6 +169,9 @@ impl LaneRun {
                     process.signal(Signal::KILL);
                     kill_at = Some(Instant::now() + GRACE);
                 }
+                _ = bound_stderr.tick() => if let Err(error) = process::bound_stderr(&stderr) {
+                    tracing::debug!(run = %self.job.run_id, %error, "a standard error could not be bounded");
+                },
                 _ = heartbeat.tick() => match self.renew(Some(pid)).await {
                     Lease::Held => {}
                     Lease::AtRisk => cancel.cancel(),

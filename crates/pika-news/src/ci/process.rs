@@ -4,7 +4,7 @@
 //! it; a process is signalled only while it is known to be the run's.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use super::PikaciProgram;
 const LOOK: Duration = Duration::from_millis(50);
 /// How much of the end of standard error is kept for a message.
 const STDERR_BYTES_MAX: u64 = 4096;
+/// How long the file of a standard error may get before it is emptied.
+const STDERR_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What to start.
 pub(super) struct Invocation<'a> {
@@ -58,7 +60,9 @@ pub(super) async fn run_to_end(invocation: &Invocation<'_>, deadline: Duration) 
 }
 
 fn command(invocation: &Invocation<'_>) -> io::Result<Command> {
-    let stderr = File::create(invocation.stderr)?;
+    File::create(invocation.stderr)?;
+    // Appending: `bound_stderr` empties the file under its writer.
+    let stderr = File::options().append(true).open(invocation.stderr)?;
     let mut command = Command::new(&invocation.pikaci.program);
     command
         .args(&invocation.arguments)
@@ -135,6 +139,20 @@ impl Process {
 fn is_alive(state: &StateRoot, run: &RunId, pid: Pid) -> bool {
     pikaci::store::is_locked(state, run).unwrap_or(false)
         || is_process_of(pid.as_raw_nonzero().get().cast_unsigned(), run)
+}
+
+/// Empties what a process has written to its standard error, but for its end, once it is long.
+pub(super) fn bound_stderr(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).append(true).open(path)?;
+    let bytes = file.metadata()?.len();
+    if bytes <= STDERR_FILE_BYTES_MAX {
+        return Ok(());
+    }
+    file.seek(SeekFrom::Start(bytes - STDERR_BYTES_MAX))?;
+    let mut end = Vec::new();
+    (&file).take(STDERR_BYTES_MAX).read_to_end(&mut end)?;
+    file.set_len(0)?;
+    file.write_all(&end)
 }
 
 /// Reads the end of what a process has written to its standard error, on one line.
