@@ -16,6 +16,9 @@ use crate::hook::{Push, PushAnswer, PushedRef};
 use crate::hook_socket::PushReceiver;
 use crate::store::{BranchHead, NewHead, RecordedHead};
 
+/// How many commits of a move of the default branch are held against the branches.
+const TAKEN_IN_MAX: usize = 10_000;
+
 /// A reference that a hook says has moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefUpdate {
@@ -160,6 +163,13 @@ impl Forge {
             self.ci().cancel(id);
         }
         self.announce(Change { repository: hosted.config.name.clone(), branch_id, lane_run_id: None });
+        if let (true, Some(previous)) = (hosted.is_default(branch.as_str()), &previous) {
+            // Its failure costs a label, not the push.
+            if let Err(error) = self.note_merged(hosted, previous, oid).await {
+                let repository = &hosted.config.name;
+                tracing::warn!(repository, %error, "it could not be told which branches were merged");
+            }
+        }
         let mut notes = Vec::new();
         match selected.selection {
             Selection::Selected => {}
@@ -171,6 +181,25 @@ impl Forge {
             notes.push(format!("this branch shares no history with {}; it can't be merged", target.as_str()));
         }
         Ok(pushed(hosted, branch, Some(branch_id.0), queued, notes))
+    }
+
+    /// Notes which open branches the default branch has taken in by its move from `old` to `new`: somebody merged them
+    /// with git. A branch that was part of it before, such as one that was just made of it, stays open.
+    async fn note_merged(&self, hosted: &Hosted, old: &Oid, new: &Oid) -> Result<(), ForgeError> {
+        let taken_in = hosted.git.list_commits(Some(old), new, TAKEN_IN_MAX).await?;
+        for branch in self.store().list_branch_heads(hosted.id).await? {
+            let is_taken_in = branch.state == BranchState::Open
+                && !hosted.is_default(&branch.name)
+                && taken_in.iter().any(|commit| commit.oid.as_str() == branch.oid);
+            let Ok(name) = BranchName::parse(&branch.name) else { continue };
+            // A newer head that the forge has not heard of keeps the branch open.
+            if is_taken_in
+                && hosted.git.find_branch(&name).await?.is_none_or(|oid| oid.as_str() == branch.oid)
+            {
+                self.end_branch(hosted, &branch, BranchState::Merged).await?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn end_branch(
