@@ -1,10 +1,13 @@
 //! What a person does to a branch or a lane: rerun, cancel, close.
 
+use pika_git::BranchName;
+
+use super::error::parse_oid;
 use super::id::{BranchId, LaneRunId};
 use super::state::{BranchState, LaneRunStatus};
 use super::view::Change;
 use super::{Forge, ForgeError};
-use crate::store::{BranchHead, CancelEffect, NewAttempt};
+use crate::store::{CancelEffect, NewAttempt};
 
 /// What of a lane run is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +73,17 @@ impl Forge {
         Ok(())
     }
 
-    /// Closes a branch without merging it, and stops its lanes. A push opens it again.
-    pub async fn close(&self, repository: &str, id: BranchId, actor: &str) -> Result<(), ForgeError> {
+    /// Closes a branch without merging it, if it is still at `expected_head`, and stops its lanes. A push opens it
+    /// again.
+    pub async fn close(
+        &self,
+        repository: &str,
+        id: BranchId,
+        expected_head: &str,
+        actor: &str,
+    ) -> Result<(), ForgeError> {
         let hosted = self.hosted(repository)?;
+        let expected = parse_oid(expected_head)?;
         let _refs = hosted.refs.lock().await;
         let branch = self.branch_record(hosted, id).await?;
         if hosted.is_default(&branch.name) {
@@ -81,9 +92,17 @@ impl Forge {
         if branch.state != BranchState::Open {
             return Err(ForgeError::refused(format!("the branch is {} already", branch.state)));
         }
+        let name = BranchName::parse(&branch.name).map_err(|_| ForgeError::not_found("such branch"))?;
+        self.check_head(hosted, &branch, &name, &expected).await?;
+        let Some(running) = self.store().close_branch_at(id, expected.as_str(), self.now_ms()).await? else {
+            return Err(ForgeError::refused("the branch has just changed; look at it again"));
+        };
         tracing::info!(repository, branch = branch.name, actor, "closed");
-        let head = BranchHead { id, name: branch.name, state: branch.state, oid: String::new() };
-        self.end_branch(hosted, &head, BranchState::Closed).await
+        for lane_run in running {
+            self.ci().cancel(lane_run);
+        }
+        self.announce(Change { repository: repository.to_owned(), branch_id: id, lane_run_id: None });
+        Ok(())
     }
 
     /// Whether a lane run is over.

@@ -98,7 +98,7 @@ impl Forge {
     }
 
     /// Makes sure that branch, database and caller agree on the head.
-    async fn check_head(
+    pub(super) async fn check_head(
         &self,
         hosted: &Hosted,
         branch: &BranchRecord,

@@ -261,13 +261,29 @@ async fn an_orphan_branch_is_tested_and_never_merged() {
 #[tokio::test]
 async fn a_closed_branch_stays_closed_until_it_is_pushed() {
     let fixture = fixture().await;
-    let (_, topic) = fixture.green_topic().await;
-    fixture.forge.close("sample", topic.row.id, "ada").await.unwrap();
+    let (oid, topic) = fixture.green_topic().await;
+    let main = fixture.branch("main").await.row.head_oid;
+    let stale = fixture.forge.close("sample", topic.row.id, &main, "ada").await;
+    assert!(matches!(stale, Err(ForgeError::Stale { .. })), "{stale:?}");
+    fixture.forge.close("sample", topic.row.id, &oid, "ada").await.unwrap();
     fixture.forge.reconcile("sample").await.unwrap();
     assert_eq!(fixture.branch("topic").await.row.state, BranchState::Closed);
     fixture.push("topic", &[("b.txt", "b\n")]);
     fixture.receive("topic").await;
     assert_eq!(fixture.branch("topic").await.row.state, BranchState::Open);
+}
+
+#[tokio::test]
+async fn a_branch_that_somebody_merged_with_git_is_merged() {
+    let fixture = fixture().await;
+    let (oid, _) = fixture.green_topic().await;
+    let main = fixture.branch("main").await.row.head_oid;
+    fixture.git(&["push", "--quiet", "origin", &format!("{main}:refs/heads/fresh")]);
+    fixture.receive("fresh").await;
+    fixture.git(&["push", "--quiet", "origin", &format!("{oid}:refs/heads/main")]);
+    fixture.receive("main").await;
+    assert_eq!(fixture.branch("topic").await.row.state, BranchState::Merged);
+    assert_eq!(fixture.branch("fresh").await.row.state, BranchState::Open);
 }
 
 #[tokio::test]

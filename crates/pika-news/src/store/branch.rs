@@ -124,6 +124,29 @@ impl Store {
         .await
     }
 
+    /// Closes a branch that is open at this head, and stops its lanes. Returns those that run; `None` when it is not.
+    pub async fn close_branch_at(
+        &self,
+        branch: BranchId,
+        head_oid: &str,
+        now_ms: i64,
+    ) -> Result<Option<Vec<LaneRunId>>, StoreError> {
+        let head_oid = head_oid.to_owned();
+        self.write(move |transaction| {
+            let changed = transaction.execute(
+                "UPDATE branch SET state = 'closed', updated_at_ms = ?3 WHERE id = ?1 AND state = 'open'
+                 AND head_id IN (SELECT id FROM head WHERE oid = ?2)",
+                params![branch, head_oid, now_ms],
+            )?;
+            if changed == 0 {
+                return Ok(None);
+            }
+            let message = "the branch was closed";
+            supersede(transaction, &Superseded { branch, except: None, message, now_ms }).map(Some)
+        })
+        .await
+    }
+
     /// Closes a branch or notes that it is gone from git, and stops its lanes. Returns those that run.
     ///
     /// A merged branch stays merged.

@@ -11,8 +11,6 @@ mod repository;
 mod sign_in;
 mod tokens;
 
-pub(super) use branch::check_head;
-
 use askama::Template;
 use axum::Router;
 use axum::http::StatusCode;

@@ -11,7 +11,6 @@ use crate::forge::id::LaneRunId;
 use crate::forge::view::{BranchView, LaneRunDetail, Merged};
 use crate::web::Web;
 use crate::web::error::{ApiError, WebError};
-use crate::web::pages::check_head;
 use crate::web::viewer::Viewer;
 
 /// The head that the caller saw.
@@ -61,9 +60,8 @@ pub(super) async fn close(
     let branch = find(&web, &viewer.user, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
     let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
-    check_head(&branch, &body.expected_head)?;
     let (repository, id) = (&branch.row.repository, branch.row.id);
-    web.forge().close(repository, id, &viewer.user.name).await?;
+    web.forge().close(repository, id, &body.expected_head, &viewer.user.name).await?;
     Ok(Json(web.forge().branch(repository, id).await?))
 }
 

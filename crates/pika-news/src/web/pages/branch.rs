@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::changes::{self, Changes};
 use super::{as_seen_by, not_found, render, time, words};
 use crate::auth::User;
-use crate::forge::ForgeError;
 use crate::forge::id::BranchId;
 use crate::forge::state::{BranchState, HeadState, Selection};
 use crate::forge::view::BranchView;
@@ -100,8 +99,7 @@ pub(super) async fn close(
 ) -> Result<Response, PageError> {
     let result = async {
         let branch = find_writable(&web, &user, &repository, &id).await?;
-        check_head(&branch, &form.expected_head)?;
-        web.forge().close(&repository, branch.row.id, &user.name).await?;
+        web.forge().close(&repository, branch.row.id, &form.expected_head, &user.name).await?;
         Ok(back(&branch))
     };
     result.await.map_err(as_seen_by(&user))
@@ -110,14 +108,6 @@ pub(super) async fn close(
 async fn find_writable(web: &Web, user: &User, repository: &str, id: &str) -> Result<BranchView, WebError> {
     let branch = find(web, user, repository, id).await?;
     if user.can_write(repository) { Ok(branch) } else { Err(not_found("branch")) }
-}
-
-/// Refuses when somebody pushed since the reader looked.
-pub(in crate::web) fn check_head(branch: &BranchView, expected: &str) -> Result<(), ForgeError> {
-    if branch.head.oid == expected {
-        return Ok(());
-    }
-    Err(ForgeError::Stale { expected: expected.to_owned(), found: branch.head.oid.clone() })
 }
 
 fn back(branch: &BranchView) -> Response {
