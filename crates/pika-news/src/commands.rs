@@ -5,6 +5,7 @@ pub(crate) mod check_config;
 pub(crate) mod demo;
 pub(crate) mod serve;
 
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -27,10 +28,27 @@ fn runtime() -> Result<Runtime> {
     runtime.context("cannot start the runtime")
 }
 
-fn open_store(config: &Config) -> Result<Store> {
+/// The database, and the lock that says that nobody else may bring it up to date.
+struct Opened {
+    store: Store,
+    lock: Option<File>,
+}
+
+/// Opens the database. The lock comes first: beside a forge that is running, the schema is left as it is.
+fn open_store(config: &Config) -> Result<Opened> {
     let data = &config.data;
     std::fs::create_dir_all(data).with_context(|| format!("cannot make the folder {}", data.display()))?;
-    Ok(Store::open(&database(config))?)
+    let path = data.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Opened { store: Store::open(&database(config))?, lock: Some(file) }),
+        Err(TryLockError::WouldBlock) => {
+            Ok(Opened { store: Store::open_beside(&database(config))?, lock: None })
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
 }
 
 fn database(config: &Config) -> PathBuf {

@@ -59,6 +59,15 @@ pub enum StoreError {
         /// What is stored.
         text: String,
     },
+    /// An older forge, which is running, made it. Going on would change it under that one's hands.
+    #[error("the database {} is of an older pika-news that is running; stop that one, or use its own program", path.display())]
+    Outdated {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A transaction ended in a panic, and was rolled back.
+    #[error("a transaction of the database failed; this is a mistake in pika-news")]
+    Panicked,
     /// The store was closed, or its thread ended.
     #[error("the database is closed")]
     Closed,
@@ -82,6 +91,16 @@ impl Store {
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let mut connection = connection::open(path)?;
         schema::migrate(&mut connection, path)?;
+        let readers = Readers::open(path)?;
+        Ok(Store { inner: Arc::new(Inner { writer: Writer::start(connection), readers }) })
+    }
+
+    /// Opens the file beside a forge that is running with it, whose schema is left as it is.
+    ///
+    /// Blocks; call it before serving.
+    pub fn open_beside(path: &Path) -> Result<Store, StoreError> {
+        let connection = connection::open(path)?;
+        schema::check(&connection, path)?;
         let readers = Readers::open(path)?;
         Ok(Store { inner: Arc::new(Inner { writer: Writer::start(connection), readers }) })
     }

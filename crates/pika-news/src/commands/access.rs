@@ -46,7 +46,7 @@ pub(crate) fn print_sign_in_link(arguments: &Arguments) -> Result<()> {
 
 /// Who may read the database may do anything: users that are made here are administrators.
 async fn find_user(config: &Config, name: &str) -> Result<(Authenticator, User)> {
-    let authenticator = Authenticator::new(super::open_store(config)?);
+    let authenticator = Authenticator::new(super::open_store(config)?.store);
     let user = authenticator.ensure_user(name, true).await?;
     Ok((authenticator, user))
 }

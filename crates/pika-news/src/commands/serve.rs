@@ -1,7 +1,7 @@
 //! `pika-news serve`: opens everything, serves until SIGTERM or Ctrl-C, and drains.
 
 use std::ffi::OsString;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -61,8 +61,13 @@ impl Server {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .try_init();
-        let store = super::open_store(&config)?;
-        let lock = lock(&config.data)?;
+        let super::Opened { store, lock } = super::open_store(&config)?;
+        let Some(lock) = lock else {
+            bail!(
+                "another forge is running with {}; stop it first, or configure another data folder",
+                config.data.display()
+            );
+        };
         let listener = listen(&mut config).await?;
         let program = PikaciProgram { program: find_pikaci(&config)?, environment: environment(&config) };
         let clock = Arc::new(Timestamp::now);
@@ -139,21 +144,6 @@ async fn asked_to_end() -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-fn lock(data: &Path) -> Result<File> {
-    let path = data.join("lock");
-    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!(
-            "another forge is running with {}; stop it first, or configure another data folder",
-            data.display()
-        ),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
 }
 
 /// Listens, and puts the port into the public URL when the system chose it.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the queue to the writer is bounded; whoever finds it full waits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let opened = Connection::open(path).and_then(|connection| {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // FULL: what is written before a deed must survive a loss of power that the deed survives.
+        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
         Ok(connection)
@@ -65,7 +67,9 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
             // Nobody may be waiting any more; the transaction counts all the same.
-            let _ = answer.send(transact(connection, work));
+            // A mistake in one transaction must not end the thread that all others need; it was rolled back.
+            let done = catch_unwind(AssertUnwindSafe(|| transact(connection, work)));
+            let _ = answer.send(done.unwrap_or(Err(StoreError::Panicked)));
         });
         self.queue.send(work).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a migration that was released is never edited; a new one follows it.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -22,6 +23,16 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), St
     })
 }
 
+/// Makes sure that a database is as this program needs it, and changes nothing.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match usize::try_from(version).unwrap_or(0).cmp(&MIGRATIONS.len()) {
+        Ordering::Equal => Ok(()),
+        Ordering::Less => Err(StoreError::Outdated { path: path.to_owned() }),
+        Ordering::Greater => Err(StoreError::TooNew { path: path.to_owned() }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +48,16 @@ mod tests {
         connection.pragma_update(None, "user_version", MIGRATIONS.len() as i64 + 1).unwrap();
         let refused = migrate(&mut connection, Path::new("forge.sqlite"));
         assert!(matches!(refused, Err(StoreError::TooNew { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_database_that_an_older_forge_runs_with_is_left_alone() {
+        let connection = Connection::open_in_memory().unwrap();
+        let refused = check(&connection, Path::new("forge.sqlite"));
+        assert!(matches!(refused, Err(StoreError::Outdated { .. })), "{refused:?}");
+        assert_eq!(
+            connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(),
+            0
+        );
     }
 }
