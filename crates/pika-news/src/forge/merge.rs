@@ -41,6 +41,8 @@ impl Forge {
         actor: &str,
     ) -> Result<Merged, ForgeError> {
         let _refs = hosted.refs.lock().await;
+        // One whose outcome could not be stored must not stand in the way of this one.
+        self.recover_merges_of(hosted).await;
         let branch = self.branch_record(hosted, id).await?;
         let name = BranchName::parse(&branch.name).map_err(|_| ForgeError::not_found("such branch"))?;
         self.check_head(hosted, &branch, &name, expected).await?;
@@ -138,20 +140,26 @@ impl Forge {
         }
     }
 
-    /// Finishes or fails the merges that a restart has interrupted.
+    /// Finishes or fails the merges that a restart, or a failing database, has interrupted.
     pub(crate) async fn recover_merges(&self) {
         for hosted in self.all_hosted() {
-            let pending = match self.store().list_pending_merges(hosted.id).await {
-                Ok(pending) => pending,
-                Err(error) => {
-                    tracing::error!(repository = hosted.config.name, %error, "merges could not be listed");
-                    continue;
-                }
-            };
-            for intent in pending {
-                if let Err(error) = self.recover_merge(hosted, &intent).await {
-                    tracing::error!(repository = hosted.config.name, %error, "a merge could not be recovered");
-                }
+            let _refs = hosted.refs.lock().await;
+            self.recover_merges_of(hosted).await;
+        }
+    }
+
+    /// The same for one repository. The caller holds its `refs`: no merge of it is under way.
+    async fn recover_merges_of(&self, hosted: &Hosted) {
+        let pending = match self.store().list_pending_merges(hosted.id).await {
+            Ok(pending) => pending,
+            Err(error) => {
+                tracing::error!(repository = hosted.config.name, %error, "merges could not be listed");
+                return;
+            }
+        };
+        for intent in pending {
+            if let Err(error) = self.recover_merge(hosted, &intent).await {
+                tracing::error!(repository = hosted.config.name, %error, "a merge could not be recovered");
             }
         }
     }
@@ -165,9 +173,7 @@ impl Forge {
         if is_merged {
             self.store().finish_merge(intent.id, now_ms).await?;
         } else {
-            self.store()
-                .fail_merge(intent.id, "the forge was restarted before the ref moved", now_ms)
-                .await?;
+            self.store().fail_merge(intent.id, "it was interrupted before the ref moved", now_ms).await?;
         }
         Ok(())
     }
