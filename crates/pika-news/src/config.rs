@@ -19,6 +19,7 @@ pub const PASS_ENV_DEFAULT: [&str; 9] =
 
 const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 const SLOTS_MAX: usize = 256;
+const STATE_BYTES_MAX_DEFAULT: u64 = 50 * 1024 * 1024 * 1024;
 const INFRA_RETRIES_MAX: u32 = 5;
 const NAME_BYTES_MAX: usize = 64;
 /// What comes after `/news/` in the forge's own routes.
@@ -56,6 +57,8 @@ pub struct CiConfig {
     pub drain: Duration,
     /// How many attempts follow one that the machinery lost.
     pub infra_retries: u32,
+    /// What runs and snapshots of one repository may take; once a day the oldest runs go until they do.
+    pub state_bytes_max: u64,
 }
 
 impl Default for CiConfig {
@@ -68,6 +71,7 @@ impl Default for CiConfig {
             lease: Duration::from_secs(60),
             drain: Duration::from_secs(2),
             infra_retries: 2,
+            state_bytes_max: STATE_BYTES_MAX_DEFAULT,
         }
     }
 }
@@ -175,6 +179,7 @@ struct RawCi {
     lease_s: Option<Spanned<u64>>,
     drain_s: Option<Spanned<u64>>,
     infra_retries: Option<Spanned<u32>>,
+    state_max: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -315,6 +320,7 @@ impl Checker<'_> {
                 INFRA_RETRIES_MAX,
                 default.infra_retries,
             ),
+            state_bytes_max: self.size("state_max", raw.state_max, default.state_bytes_max),
         }
     }
 
@@ -332,6 +338,14 @@ impl Checker<'_> {
             self.push(raw.span(), format!("`{key}` is {value}; write a number from {min} to {max}"));
         }
         value
+    }
+
+    fn size(&mut self, key: &str, raw: Option<Spanned<String>>, default: u64) -> u64 {
+        let Some(raw) = raw else { return default };
+        pikaci::manifest::parse_size_bytes(raw.get_ref()).unwrap_or_else(|error| {
+            self.push(raw.span(), format!("`{key}` is {:?}: {error}", raw.get_ref()));
+            default
+        })
     }
 
     fn variable(&mut self, raw: Spanned<String>) -> Option<String> {

@@ -125,6 +125,7 @@ impl Forge {
         let ci = self.ci();
         while !ci.is_draining() {
             self.reconcile_all().await;
+            self.recover_merges().await;
             recover::adopt(self, recover::Which::Expired).await;
             tokio::select! {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
@@ -134,12 +135,12 @@ impl Forge {
     }
 }
 
-/// How soon after a start the repositories are packed, and how often.
+/// How soon after a start the repositories are packed and old runs removed, and how often.
 const MAINTAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 const MAINTAIN_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 impl Forge {
-    /// Packs what pushes left loose, one repository after the other, in nobody's way.
+    /// Packs what pushes left loose and removes old runs, one repository after the other, in nobody's way.
     async fn maintain(&self) {
         let mut pause = MAINTAIN_AFTER;
         // Ended by whoever spawned it.
@@ -150,6 +151,7 @@ impl Forge {
                 if let Err(error) = hosted.git.maintain().await {
                     tracing::warn!(repository = hosted.config.name, %error, "the repository could not be packed");
                 }
+                lane::collect(self, hosted).await;
             }
         }
     }
@@ -157,6 +159,10 @@ impl Forge {
 
 /// A token unlike any other; it guards against mistakes, not against people.
 pub(super) fn new_token() -> String {
-    let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+    let random = getrandom::u64().unwrap_or_else(|_| {
+        // Unlike others of this machine still: the clock and the process.
+        let now = jiff::Timestamp::now().as_nanosecond();
+        (now as u64).rotate_left(20) ^ u64::from(std::process::id())
+    });
     format!("{random:016x}")
 }

@@ -28,6 +28,8 @@ const HEARTBEAT_DEADLINE: Duration = Duration::from_secs(2);
 const BOUND_STDERR_EVERY: Duration = Duration::from_secs(1);
 /// How long `pikaci sweep` may take.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(60);
+/// How long `pikaci gc` may take.
+const COLLECT_DEADLINE: Duration = Duration::from_secs(1800);
 /// Between two tries to store an outcome.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// The pause before the first retry of what the machinery lost; each further one is four times as long.
@@ -40,6 +42,28 @@ pub(super) enum Begin {
     Spawn,
     /// An earlier forge has claimed it.
     Adopt,
+}
+
+/// Removes a repository's oldest runs, and what only they needed, until the rest is within the budget.
+pub(super) async fn collect(forge: &Forge, hosted: &Hosted) {
+    let ci = forge.ci();
+    let stderr = forge.config().data.join(format!("{}.gc.stderr", hosted.config.slug()));
+    let budget = format!("{}KiB", (ci.config.state_bytes_max / 1024).max(1));
+    let invocation = Invocation {
+        pikaci: &ci.pikaci,
+        arguments: ["gc", "--max-size", &budget].map(str::to_owned).to_vec(),
+        folder: &hosted.config.path,
+        state: &hosted.state_root,
+        stderr: &stderr,
+    };
+    match process::run_to_end(&invocation, COLLECT_DEADLINE).await {
+        Ok(status) if status.success() => {}
+        failed => {
+            let said = process::read_stderr(&stderr);
+            tracing::warn!(repository = hosted.config.name, ?failed, said, "old runs could not be removed");
+        }
+    }
+    let _ = std::fs::remove_file(&stderr);
 }
 
 /// Lets a lane run go, in a task of its own. It counts as alive from here on.
@@ -55,7 +79,8 @@ pub(super) fn start(forge: &Forge, hosted: &Arc<Hosted>, job: LaneRunJob, begin:
     };
     forge.ci().live().insert(job.id, Live { lane, cancel: cancel.clone() });
     let alive = Alive { forge: forge.clone(), id: job.id };
-    let lane_run = LaneRun { forge: forge.clone(), hosted: Arc::clone(hosted), job, cancel };
+    let lane_run =
+        LaneRun { forge: forge.clone(), hosted: Arc::clone(hosted), job, cancel, is_given_up: false };
     forge.ci().tasks.spawn(async move {
         // Dropped when the task ends in any way, a panic included.
         let _alive = alive;
@@ -90,6 +115,8 @@ struct LaneRun {
     hosted: Arc<Hosted>,
     job: LaneRunJob,
     cancel: CancellationToken,
+    /// Whether it was stopped because its lease could not be kept.
+    is_given_up: bool,
 }
 
 impl LaneRun {
@@ -174,7 +201,10 @@ impl LaneRun {
                 },
                 _ = heartbeat.tick() => match self.renew(Some(pid)).await {
                     Lease::Held => {}
-                    Lease::AtRisk => cancel.cancel(),
+                    Lease::AtRisk => {
+                        self.is_given_up = true;
+                        cancel.cancel();
+                    }
                     Lease::Lost => {
                         process.signal(Signal::KILL);
                         return End::Lost;
@@ -201,7 +231,8 @@ impl LaneRun {
             }
             Ok(Ok(None)) => Lease::Lost,
             failed => {
-                let is_at_risk = now_ms > self.job.lease_until_ms - lease_ms / 8;
+                // The next heartbeat would come too late.
+                let is_at_risk = now_ms + lease_ms / 4 >= self.job.lease_until_ms;
                 tracing::warn!(run = %self.job.run_id, ?failed, is_at_risk, "a lease could not be renewed");
                 if is_at_risk { Lease::AtRisk } else { Lease::Held }
             }
@@ -223,7 +254,13 @@ impl LaneRun {
         let stderr = process::read_stderr(&self.stderr());
         judge(
             &record,
-            &Facts { is_cancelled, cancel_message: self.job.cancel_message.clone(), status, stderr },
+            &Facts {
+                is_cancelled,
+                is_given_up: self.is_given_up,
+                cancel_message: self.job.cancel_message.clone(),
+                status,
+                stderr,
+            },
         )
     }
 
@@ -335,6 +372,7 @@ async fn at(moment: Option<Instant>) {
 /// What is known about a process that is gone.
 struct Facts {
     is_cancelled: bool,
+    is_given_up: bool,
     cancel_message: Option<String>,
     status: Option<ExitStatus>,
     stderr: String,
@@ -371,6 +409,9 @@ fn judge(record: &Result<RunRecord, RunStoreError>, facts: &Facts) -> Judgement 
     if facts.is_cancelled && is_stopped {
         let message = facts.cancel_message.clone().or(judgement.message);
         return Judgement { outcome: Outcome::Cancelled, fault: Some(Fault::User), message };
+    }
+    if facts.is_given_up && judgement.outcome == Outcome::Cancelled {
+        return Judgement::infra("it was stopped because its claim could not be renewed in time".to_owned());
     }
     judgement
 }

@@ -26,10 +26,10 @@ fn an_unknown_key_is_refused_with_what_is_known() {
 
 #[test]
 fn every_problem_is_reported_with_its_line() {
-    let text = "data = \"state\"\nlisten = \"nowhere\"\npublic_url = \"pika.example.org\"\n[ci]\nslots = 0\nlease_s = 1\npass_env = [\"A-B\"]\n";
+    let text = "data = \"state\"\nlisten = \"nowhere\"\npublic_url = \"pika.example.org\"\n[ci]\nslots = 0\nlease_s = 1\npass_env = [\"A-B\"]\nstate_max = \"5GB\"\n";
     let error = parse(text).unwrap_err();
     let places: Vec<&str> = error.lines().map(|line| line.split(':').nth(1).unwrap()).collect();
-    assert_eq!(places, ["2", "3", "5", "6", "7"], "{error}");
+    assert_eq!(places, ["2", "3", "5", "6", "7", "8"], "{error}");
 }
 
 #[test]

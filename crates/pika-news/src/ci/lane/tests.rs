@@ -7,6 +7,7 @@ use super::*;
 fn facts(is_cancelled: bool) -> Facts {
     Facts {
         is_cancelled,
+        is_given_up: false,
         cancel_message: is_cancelled.then(|| "cancelled by ada".to_owned()),
         status: Some(ExitStatus::from_raw(2 << 8)),
         stderr: "error: no such target".to_owned(),
@@ -46,6 +47,15 @@ fn no_record_is_a_fault_of_the_machinery_and_says_what_is_known() {
         judged(&missing(), &facts(false)),
         "failed infra pikaci ended with exit status: 2 and left no record of the run: error: no such target"
     );
+}
+
+#[test]
+fn a_lane_that_was_given_up_with_its_claim_is_nobodys_cancel() {
+    let stopped = record(r#""status":"failed","outcome":"cancelled","fault":"user""#);
+    let given_up = Facts { is_given_up: true, ..facts(false) };
+    assert!(judged(&stopped, &given_up).starts_with("failed infra"));
+    assert_eq!(judged(&stopped, &facts(false)), "cancelled user -");
+    assert_eq!(judged(&record(r#""status":"passed","outcome":"passed""#), &given_up), "passed nobody -");
 }
 
 #[test]
