@@ -73,6 +73,16 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether the same can be tried again: the database is locked, or its disk is full.
+    pub fn is_passing(&self) -> bool {
+        use rusqlite::ErrorCode;
+        let StoreError::Sqlite(error) = self else { return false };
+        let code = error.sqlite_error_code();
+        matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull))
+    }
+}
+
 /// The database. Clones share it.
 #[derive(Clone)]
 pub struct Store {

@@ -7,6 +7,7 @@ mod ansi;
 mod api;
 mod assets;
 mod error;
+mod extract;
 pub mod git_http;
 mod live;
 mod pages;

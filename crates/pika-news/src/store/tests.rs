@@ -231,3 +231,28 @@ async fn everything_is_still_there_after_the_database_is_opened_again() {
     let (_, attempts) = store.find_lane_of(LaneRunId(1)).await.unwrap().unwrap();
     assert_eq!(attempts[0].status, LaneRunStatus::Running);
 }
+
+#[tokio::test]
+async fn a_mistake_in_one_transaction_ends_neither_the_others_nor_what_was_stored() {
+    let Fixture { store, repository, _folder } = fixture().await;
+    let broken: Result<(), StoreError> = store
+        .write(|transaction| {
+            transaction.execute("DELETE FROM repository", [])?;
+            panic!("a mistake");
+        })
+        .await;
+    assert!(matches!(broken, Err(StoreError::Panicked)), "{broken:?}");
+    assert_eq!(store.ensure_repository("sample", 2).await.unwrap(), repository);
+}
+
+#[test]
+fn what_can_be_tried_again_is_told_apart() {
+    let failure = |code| {
+        let error = rusqlite::ffi::Error { code, extended_code: 0 };
+        StoreError::Sqlite(rusqlite::Error::SqliteFailure(error, None))
+    };
+    assert!(failure(rusqlite::ErrorCode::DatabaseBusy).is_passing());
+    assert!(failure(rusqlite::ErrorCode::DiskFull).is_passing());
+    assert!(!failure(rusqlite::ErrorCode::ConstraintViolation).is_passing());
+    assert!(!StoreError::Closed.is_passing());
+}

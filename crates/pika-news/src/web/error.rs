@@ -123,6 +123,14 @@ impl From<ForgeError> for WebError {
             }
             ForgeError::Invalid { .. } => WebError::bad_request(error.to_string()),
             ForgeError::Draining => WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            // Another program holds the database, or the disk is full: what was asked for is not done, and can be again.
+            ForgeError::Store(store) if store.is_passing() => {
+                let WebError::Internal(id) = WebError::internal(&error) else {
+                    return WebError::internal(&error);
+                };
+                let message = format!("the database can't be written at the moment; try again (error {id})");
+                WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, message)
+            }
             ForgeError::Git(_) | ForgeError::Store(_) | ForgeError::Io { .. } => WebError::internal(&error),
         }
     }

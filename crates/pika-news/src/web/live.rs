@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -25,6 +25,7 @@ use super::error::{ApiError, WebError};
 use super::runs;
 use super::viewer::Viewer;
 use crate::auth::{Authenticator, Presented};
+use crate::web::extract::{Path, Query};
 pub(super) use follow::current_attempt;
 use follow::{Follower, Look};
 

@@ -1,8 +1,8 @@
 //! What the buttons do, for programs.
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 
 use super::branch::{find, find_lane_run};
@@ -11,6 +11,7 @@ use crate::forge::id::LaneRunId;
 use crate::forge::view::{BranchView, LaneRunDetail, Merged};
 use crate::web::Web;
 use crate::web::error::{ApiError, WebError};
+use crate::web::extract::Path;
 use crate::web::viewer::Viewer;
 
 /// The head that the caller saw.

@@ -1,7 +1,7 @@
 //! What the forge knows of repositories, branches and lane runs, as JSON.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use pikaci::{PreparedOutputsRecord, RunId, RunLogsMetadata, RunRecord};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::forge::view::{
     BranchFilter, BranchList, BranchView, LaneRunDetail, LaneRunView, LaneView, RepositoryRow,
 };
 use crate::web::error::{ApiError, WebError};
+use crate::web::extract::{Path, Query};
 use crate::web::viewer::Viewer;
 use crate::web::{Web, runs};
 

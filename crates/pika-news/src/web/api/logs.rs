@@ -1,11 +1,12 @@
 //! `GET /news/api/forge/pikaci/logs/{run_id}?job=&kind=host|guest|both`
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use pikaci::{JobId, LogKind, RunId, RunJobLogMetadata};
 use serde::{Deserialize, Serialize};
 
 use crate::web::error::{ApiError, WebError};
+use crate::web::extract::{Path, Query};
 use crate::web::viewer::Viewer;
 use crate::web::{Web, runs};
 

@@ -1,11 +1,12 @@
 //! `GET /news/api/forge/pikaci/prepared-outputs/{run_id}`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use pikaci::{PreparedOutputsRecord, RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::web::error::ApiError;
+use crate::web::extract::Path;
 use crate::web::viewer::Viewer;
 use crate::web::{Web, runs};
 

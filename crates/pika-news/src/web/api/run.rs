@@ -1,10 +1,11 @@
 //! `GET /news/api/forge/pikaci/run/{run_id}`
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use pikaci::RunRecord;
 
 use crate::web::error::ApiError;
+use crate::web::extract::Path;
 use crate::web::viewer::Viewer;
 use crate::web::{Web, runs};
 

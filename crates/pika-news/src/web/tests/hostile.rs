@@ -1,5 +1,6 @@
 //! What others wrote stays text.
 
+use axum::http::StatusCode;
 use pikaci::{JobStatus, Outcome};
 
 use super::fixture::{Fixture, MANIFEST, write_pikaci_run_fixture};
@@ -44,4 +45,20 @@ async fn a_pages_size_does_not_depend_on_the_log() {
     assert!(html.contains("the end") && !html.contains("the beginning") && html.contains("before="));
     let earlier = fixture.get(&format!("{page}?job=unit&kind=guest&before=100000")).await.text();
     assert!(earlier.contains("the beginning") && !earlier.contains("\nthe end"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_refused_as_json() {
+    let fixture = Fixture::new().await;
+    let run = super::fixture::run_id();
+    let logs = "/news/api/forge/pikaci/logs";
+    for (path, status) in [
+        (format!("{logs}/{run}/stream?from=-1"), StatusCode::BAD_REQUEST),
+        (format!("{logs}/{run}/stream?from=x"), StatusCode::BAD_REQUEST),
+        (format!("{logs}/%ff"), StatusCode::NOT_FOUND),
+        ("/news/api/forge/branch/x/logs".to_owned(), StatusCode::NOT_FOUND),
+    ] {
+        let refused = fixture.get(&path).await.json(status);
+        assert!(refused["error"].is_string(), "{path}: {refused}");
+    }
 }
