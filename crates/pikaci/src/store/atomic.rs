@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What a replacement survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +20,9 @@ pub enum Durability {
 pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-    // One writer a folder holds the run's lock, so a fixed name is free, and a crash leaves one stray file at most.
-    let temporary = folder.join(format!(".{name}.new"));
+    // A name of its own: snapshots' lists and caches have several writers. A crash leaves a stray file at most.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let temporary = folder.join(format!(".{name}.{}-{number}.new", std::process::id()));
     let mut file = File::create(&temporary)?;
     file.write_all(content)?;
     if durability == Durability::Power {
@@ -35,4 +39,28 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Resul
 /// Makes the names in a folder survive the loss of power.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_at_once_leave_one_whole_content_and_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record");
+        std::thread::scope(|scope| {
+            for writer in 0..8_u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        replace(path, &[writer; 4096], Durability::Process).unwrap();
+                    }
+                });
+            }
+        });
+        let content = fs::read(&path).unwrap();
+        assert_eq!(content, [content[0]; 4096]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }
