@@ -95,7 +95,8 @@ impl JobCommand {
     pub fn summary(&self) -> String {
         match self {
             JobCommand::Shell(script) => {
-                let mut lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
+                let is_said = |line: &&str| !line.is_empty() && !line.starts_with('#');
+                let mut lines = script.lines().map(str::trim).filter(is_said);
                 let first = lines.next().unwrap_or_default().to_owned();
                 if lines.next().is_some() { format!("{first} …") } else { first }
             }
@@ -126,6 +127,14 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_script_is_summed_up_by_its_first_command() {
+        let summary = |script: &str| JobCommand::Shell(script.to_owned()).summary();
+        assert_eq!(summary("# Why it is done.\n\n  make test\n"), "make test");
+        assert_eq!(summary("make\nmake test"), "make …");
+        assert_eq!(summary("# nothing"), "");
+    }
 
     proptest! {
         #[test]
