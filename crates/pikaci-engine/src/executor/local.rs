@@ -228,7 +228,7 @@ impl LocalExecutor {
                 attempt.host_log.line(format!("killed {left} processes that the job left behind"));
             }
         }
-        attempt.host_log.line(format!("the guest runner ended: {ended:?}; result: {}", shown(&result)));
+        attempt.host_log.line(format!("{ended}; its result: {}", shown(&result)));
         // Only a run that was cancelled may say so of its job: whoever else stopped the runner was not asked to.
         let result = result.map(|result| result.filter(|result| result.status != GuestStatus::Cancelled));
         Ok(match (result, ended) {
@@ -339,6 +339,18 @@ enum Ended {
     Late { limit: Duration },
 }
 
+impl std::fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Alone { status } => write!(formatter, "the guest runner ended with {status}"),
+            Ended::Cancelled => formatter.write_str("the guest runner was told to stop"),
+            Ended::Late { limit } => {
+                write!(formatter, "the guest runner was late by its limit of {} s", limit.as_secs())
+            }
+        }
+    }
+}
+
 async fn wait(guest: &mut Guest, attempt: &Attempt, cancel: &CancellationToken) -> Ended {
     // Held until the job is to end; dropping it is the order to stop.
     let lifeline = guest.child.stdin.take();
@@ -382,7 +394,17 @@ fn read_result(artifacts: &Path) -> Result<Option<GuestResult>, String> {
 
 fn shown(result: &Result<Option<GuestResult>, String>) -> String {
     match result {
-        Ok(Some(result)) => format!("{:?}, exit code {:?}", result.status, result.exit_code),
+        Ok(Some(GuestResult { status, exit_code, .. })) => {
+            let word = match status {
+                GuestStatus::Passed => "passed",
+                GuestStatus::Failed => "failed",
+                GuestStatus::TimedOut => "timed out",
+                GuestStatus::Cancelled => "stopped",
+                GuestStatus::Refused => "refused to start the command",
+                GuestStatus::Unknown(word) => word,
+            };
+            exit_code.map_or(word.to_owned(), |code| format!("{word}, exit code {code}"))
+        }
         Ok(None) => "none".to_owned(),
         Err(error) => error.clone(),
     }
