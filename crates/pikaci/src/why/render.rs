@@ -72,6 +72,9 @@ fn write_job(formatter: &mut fmt::Formatter<'_>, job: &FailedJob) -> fmt::Result
         Some(outcome) => write!(formatter, " {}", ended(outcome, job.fault.as_ref()))?,
         None => formatter.write_str(" failed")?,
     }
+    if job.fault == Some(Fault::Job) {
+        formatter.write_str(", the fault of the tested code")?;
+    }
     match job.exit_code {
         Some(code @ 129..=192) => write!(formatter, ", exit code {code} (as after signal {})", code - 128)?,
         Some(code) => write!(formatter, ", exit code {code}")?,

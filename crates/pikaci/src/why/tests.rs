@@ -171,7 +171,7 @@ fn a_failed_job_is_explained_by_the_end_of_its_log_and_how_to_run_it_again() {
     assert_snapshot!(fixture.explain(), @r#"
     run 20260301T142233Z-7f3a9c10 failed, target pre-merge
 
-    job test failed, exit code 101
+    job test failed, the fault of the tested code, exit code 101
       cargo test --workspace …
 
     jobs/test/artifacts/guest.log (372 bytes)
@@ -281,7 +281,7 @@ fn failed_tests_are_named_from_the_reports_that_the_plan_names() {
     assert_snapshot!(fixture.explain(), @r#"
     run 20260301T142233Z-7f3a9c10 failed, target pre-merge
 
-    job test failed, exit code 101
+    job test failed, the fault of the tested code, exit code 101
       cargo test --workspace …
 
     1 of 3 tests failed
