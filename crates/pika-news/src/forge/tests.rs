@@ -244,6 +244,26 @@ async fn a_merge_that_was_cut_off_is_judged_by_where_the_ref_is() {
 }
 
 #[tokio::test]
+async fn a_merge_that_was_left_open_does_not_stand_in_the_way_of_the_next() {
+    let fixture = fixture().await;
+    let (oid, topic) = fixture.green_topic().await;
+    let main = BranchName::parse("main").unwrap();
+    let before = fixture.forge.git("sample").unwrap().find_branch(&main).await.unwrap().unwrap();
+    let left_open = NewMerge {
+        branch_id: topic.row.id,
+        head_oid: oid.clone(),
+        target: "main".to_owned(),
+        target_oid: before.to_string(),
+        merge_oid: oid.clone(),
+        actor: "ada".to_owned(),
+        now_ms: 3,
+    };
+    fixture.forge.store().begin_merge(left_open).await.unwrap();
+    fixture.forge.merge("sample", topic.row.id, &oid, "ada").await.unwrap();
+    assert_eq!(fixture.branch("topic").await.row.state, BranchState::Merged);
+}
+
+#[tokio::test]
 async fn an_orphan_branch_is_tested_and_never_merged() {
     let fixture = fixture().await;
     fixture.push("main", &[("pikaci.toml", MANIFEST)]);
