@@ -35,6 +35,9 @@ pub struct OperationRecord {
     /// What it concerns.
     #[serde(default)]
     pub metadata: Value,
+    /// The API's paths of what it works on, by kind.
+    #[serde(default)]
+    pub resources: Option<std::collections::BTreeMap<String, Vec<String>>>,
     /// Whether it may be cancelled.
     #[serde(default)]
     pub may_cancel: bool,
