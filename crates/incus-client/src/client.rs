@@ -304,6 +304,19 @@ impl Client {
         .await
     }
 
+    /// Asks for headers alone.
+    pub(crate) async fn fetch_head(&self, call: Call, what: &str) -> Result<Response<Incoming>, Error> {
+        self.within(&call, async {
+            let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
+            let response = self.send(&call, body, Some(0), None).await?;
+            match response.status() {
+                status if status.is_success() => Ok(response),
+                status => Err(refusal(what.to_owned(), status, String::new())),
+            }
+        })
+        .await
+    }
+
     async fn within<T>(&self, call: &Call, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let after = call.deadline.unwrap_or(self.deadline);
         timeout(after, work).await.unwrap_or_else(|_| Err(Error::TimedOut { what: call.what(), after }))

@@ -25,6 +25,19 @@ pub enum FileKind {
     Link,
 }
 
+/// What is at a path, without its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// What it is. A pipe, a socket or a device passes for an empty file.
+    pub kind: FileKind,
+    /// Its permission bits.
+    pub mode: u32,
+    /// The number of its owner, inside the instance.
+    pub user: u32,
+    /// Its size, of a regular file only.
+    pub bytes: u64,
+}
+
 /// Something at a path of an instance.
 #[derive(Debug)]
 pub struct File {
@@ -120,21 +133,16 @@ impl Client {
             response => response?,
         };
         let (head, body) = response.into_parts();
-        let kind = match header(&head.headers, "x-incus-type") {
-            Some("file") => FileKind::File,
-            Some("directory") => FileKind::Folder,
-            Some("symlink") => FileKind::Link,
-            kind => return Err(Error::shape(&what, format!("it is of the kind {kind:?}"))),
-        };
-        let number = |name, radix| {
-            header(&head.headers, name).and_then(|text| u32::from_str_radix(text, radix).ok()).unwrap_or(0)
-        };
-        Ok(File {
-            kind,
-            mode: number("x-incus-mode", 8),
-            user: number("x-incus-uid", 10),
-            body: FileBody { what, body },
-        })
+        let FileInfo { kind, mode, user, .. } = info(&what, &head.headers)?;
+        Ok(File { kind, mode, user, body: FileBody { what, body } })
+    }
+
+    /// What is at a path, without opening it: to open a pipe would wait for its other end.
+    pub async fn file_info(&self, instance: &str, path: &str) -> Result<FileInfo, Error> {
+        let what = format!("{path} in {instance}");
+        // An error without a body: its status says all.
+        let response = self.fetch_head(Client::file_call(Method::HEAD, instance, path), &what).await?;
+        info(&what, response.headers())
     }
 
     /// Writes a file, replacing what is there.
@@ -152,6 +160,24 @@ impl Client {
     pub async fn delete_file(&self, instance: &str, path: &str) -> Result<(), Error> {
         self.tell(Client::file_call(Method::DELETE, instance, path)).await
     }
+}
+
+fn info(what: &str, headers: &HeaderMap) -> Result<FileInfo, Error> {
+    let kind = match header(headers, "x-incus-type") {
+        Some("file") => FileKind::File,
+        Some("directory") => FileKind::Folder,
+        Some("symlink") => FileKind::Link,
+        kind => return Err(Error::shape(what, format!("it is of the kind {kind:?}"))),
+    };
+    let number = |name, radix| {
+        header(headers, name).and_then(|text| u32::from_str_radix(text, radix).ok()).unwrap_or(0)
+    };
+    Ok(FileInfo {
+        kind,
+        mode: number("x-incus-mode", 8),
+        user: number("x-incus-uid", 10),
+        bytes: header(headers, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0),
+    })
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
