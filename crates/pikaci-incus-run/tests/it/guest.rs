@@ -32,12 +32,30 @@ impl Guest {
     /// The runner with everything that the contract asks for, not started yet.
     pub(crate) fn runner(&self, script: &str) -> Command {
         let mut command = self.bare(&["run", "--same-user", "--grace-ms", "300"]);
+        self.set_job(&mut command, script);
+        command
+    }
+
+    /// The same, detached.
+    pub(crate) fn detached(&self, script: &str) -> Command {
+        let mut command = self.runner(script);
+        command.arg("--detach").arg("--run-dir").arg(self.path("run"));
+        command
+    }
+
+    /// A follower of the detached runner.
+    pub(crate) fn follower(&self, offset: u64) -> Command {
+        let mut command = self.bare(&["follow", "--from", &offset.to_string()]);
+        command.arg("--run-dir").arg(self.path("run"));
+        command
+    }
+
+    fn set_job(&self, command: &mut Command, script: &str) {
         for option in ["snapshot", "cargo-home", "cargo-target"] {
             command.arg(format!("--{option}")).arg(self.path(option));
         }
         command.env("PIKACI_INCUS_GUEST_COMMAND", script);
         command.env("PIKACI_INCUS_TIMEOUT_SECS", "20").env("PIKACI_INCUS_RUN_AS_ROOT", "0");
-        command
     }
 
     /// The runner with its first arguments and a clean environment.
