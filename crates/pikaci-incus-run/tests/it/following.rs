@@ -17,7 +17,7 @@ fn a_follower_joins_at_an_offset_and_stays_to_the_end() {
     let mut seen = [0; 3];
     printed.read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"rst", "before the command has ended");
-    fs::write(guest.path("snapshot/go"), "").unwrap();
+    guest.go();
     let mut rest = Vec::new();
     printed.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"second\xff");
@@ -61,7 +61,7 @@ fn a_follower_whose_reader_left_ends_and_the_job_goes_on() {
     let follower = RefCell::new(follower);
     wait_until("end of the follower", || follower.borrow_mut().try_wait().unwrap().is_some());
     assert!(!guest.path("artifacts/result.json").exists(), "the follower has ended before the job");
-    fs::write(guest.path("snapshot/go"), "").unwrap();
+    guest.go();
     assert_eq!(finish(child), 0);
     assert!(guest.log().ends_with("end\n"));
 }
