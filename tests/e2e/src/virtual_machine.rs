@@ -17,8 +17,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use pikaci::guest::{GuestResult, GuestStatus};
-use tempfile::TempDir;
+use pikaci::guest::{GuestResult, GuestStatus, LOG_NAME, RESULT_NAME};
 
 use crate::process::Process;
 use crate::wait::{DEADLINE, INTERVAL};
@@ -63,9 +62,10 @@ pub struct VirtualMachine {
     pub commands: Vec<GuestCommand>,
 }
 
-/// What the jobs of a machine left.
+/// What the jobs of a machine left. Nothing of it is on the disk any more.
+#[derive(Debug)]
 pub struct Ended {
-    folder: TempDir,
+    ends: Vec<(&'static str, GuestEnd)>,
 }
 
 /// What one job left.
@@ -121,7 +121,11 @@ impl VirtualMachine {
             String::from_utf8_lossy(&unpacked.stderr).trim(),
             console()
         );
-        Ok(Ended { folder })
+        let ends = self.commands.iter().map(|command| {
+            let end = GuestEnd::read(&results.join(command.name));
+            Ok((command.name, end.with_context(|| format!("what {} left cannot be read", command.name))?))
+        });
+        Ok(Ended { ends: ends.collect::<Result<_>>()? })
     }
 
     fn qemu(&self, parts: &Parts, folder: &Path) -> Command {
@@ -195,24 +199,29 @@ fn shown(path: &Path) -> String {
 impl Ended {
     /// What the command of this name left.
     #[track_caller]
-    pub fn of(&self, name: &str) -> GuestEnd {
-        let folder = self.folder.path().join("results").join(name);
-        let read = |file: &str| {
-            fs::read(folder.join(file)).unwrap_or_else(|error| panic!("no {file} of {name}: {error}"))
-        };
-        let text = |file: &str| String::from_utf8(read(file)).expect("this is text").trim_end().to_owned();
-        GuestEnd {
-            code: text("code").parse().expect("an exit code is a number"),
-            result: GuestResult::parse(&read("artifacts/result.json")).expect("the host can read the result"),
-            log: fs::read(folder.join("artifacts/guest.log")).ok(),
-            output: read("stdout"),
-            errors: text("stderr"),
-            sleepers: text("sleepers"),
-        }
+    pub fn of(&self, name: &str) -> &GuestEnd {
+        let end = self.ends.iter().find(|(known, _)| *known == name);
+        end.map(|(_, end)| end).unwrap_or_else(|| panic!("no command is called {name}"))
     }
 }
 
 impl GuestEnd {
+    fn read(folder: &Path) -> Result<GuestEnd> {
+        let read = |file: &str| fs::read(folder.join(file)).with_context(|| format!("no {file}"));
+        let text =
+            |file: &str| -> Result<String> { Ok(String::from_utf8(read(file)?)?.trim_end().to_owned()) };
+        let artifact = |name: &str| format!("artifacts/{name}");
+        Ok(GuestEnd {
+            code: text("code")?.parse().context("an exit code is a number")?,
+            result: GuestResult::parse(&read(&artifact(RESULT_NAME))?)
+                .context("the host rejects the result")?,
+            log: read(&artifact(LOG_NAME)).ok(),
+            output: read("stdout")?,
+            errors: text("stderr")?,
+            sleepers: text("sleepers")?,
+        })
+    }
+
     /// The result's status and exit code, and the exit code of the runner.
     pub fn outcome(&self) -> (GuestStatus, Option<i32>, u8) {
         (self.result.status.clone(), self.result.exit_code, self.code)

@@ -99,7 +99,7 @@ struct Booted {
 
 /// What the job of this name left. Boots the machine if no test has done so yet.
 #[track_caller]
-fn end_of(name: &str) -> GuestEnd {
+fn end_of(name: &str) -> &'static GuestEnd {
     booted().ended.of(name)
 }
 
@@ -166,7 +166,7 @@ fn a_guest_runs_a_job_from_its_shares_and_leaves_log_and_result() {
     assert_eq!(end.text(), expected);
     // What the host streams is what it finds in the log.
     assert_eq!(String::from_utf8_lossy(&end.output), expected);
-    assert_eq!((end.errors.as_str(), end.result.message), ("", None));
+    assert_eq!((end.errors.as_str(), &end.result.message), ("", &None));
 }
 
 #[test]
@@ -232,13 +232,13 @@ fn the_host_refuses_writes_of_a_guest_that_has_mounted_its_share_writable() {
 #[test]
 fn a_guest_refuses_a_share_that_is_not_the_one_that_was_meant() {
     let end = end_of("other-digest");
-    assert_refused(&end, &[SNAPSHOT_PATH, SNAPSHOT_DIGEST, "000000"]);
+    assert_refused(end, &[SNAPSHOT_PATH, SNAPSHOT_DIGEST, "000000"]);
 }
 
 #[test]
 fn a_guest_refuses_to_start_when_a_share_is_not_mounted() {
     let end = end_of("absent-share");
-    assert_refused(&end, &[ABSENT_PATH, "not mounted", SENTINEL_NAME]);
+    assert_refused(end, &[ABSENT_PATH, "not mounted", SENTINEL_NAME]);
 }
 
 #[track_caller]
