@@ -28,6 +28,8 @@ enum Task {
     Tidy,
     /// Installs what is missing, runs tidy and every test, and ends with a count.
     Test,
+    /// Fetches the kernel and builds the virtiofsd of the test that boots a virtual machine. Part of `test`.
+    VirtualMachine,
     /// Builds both programs and serves a sample forge on 127.0.0.1.
     Demo(demo::Arguments),
     /// Prints our figures, each beside a peer's in the same run.
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let done = match arguments.task {
         Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
+        Task::VirtualMachine => test::prepare_virtual_machine().map(|()| ExitCode::SUCCESS),
         Task::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
