@@ -2,6 +2,8 @@
 //!
 //! Invariant: a machine that has everything is not touched, and needs no network.
 
+mod incus;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -31,6 +33,7 @@ pub(super) fn install_missing() -> Result<()> {
     if !packages.is_empty() {
         install(&packages)?;
     }
+    incus::install_missing()?;
     check_git()?;
     for component in ["rustfmt", "clippy"] {
         add_component(component)?;
@@ -48,11 +51,7 @@ fn install(packages: &[&str]) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!("missing: {}; install them with this system's package manager", packages.join(", "));
     }
-    let prefix: &[&str] = if succeeds("id", &["-u"], "0") {
-        &[]
-    } else if succeeds("sudo", &["-n", "id", "-u"], "0") {
-        &["sudo", "-n"]
-    } else {
+    let Some(prefix) = root_prefix() else {
         bail!("missing: {}; run `{by_hand}`, then this again", packages.join(", "));
     };
     eprintln!("installing {}", packages.join(", "));
@@ -67,7 +66,19 @@ fn install(packages: &[&str]) -> Result<()> {
     bail!("cannot install {}; run `{by_hand}` and read what it says", packages.join(", "))
 }
 
-fn apt(prefix: &[&str], arguments: &[&str]) -> Result<bool> {
+/// The words before a command that make root run it, when that takes no password.
+pub(super) fn root_prefix() -> Option<&'static [&'static str]> {
+    if succeeds("id", &["-u"], "0") {
+        Some(&[])
+    } else if succeeds("sudo", &["-n", "id", "-u"], "0") {
+        Some(&["sudo", "-n"])
+    } else {
+        None
+    }
+}
+
+/// Runs `apt-get` without questions. Whether it succeeded.
+pub(super) fn apt(prefix: &[&str], arguments: &[&str]) -> Result<bool> {
     let options =
         ["-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=30", "-o", "DPkg::Lock::Timeout=120"];
     let words = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], &options, arguments].concat();
