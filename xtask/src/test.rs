@@ -6,13 +6,14 @@ mod requirements;
 mod tally;
 mod virtual_machine;
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::{cargo, tidy};
+use crate::{cargo, incus, tidy};
 use tally::Tally;
 
 /// Tells the end-to-end tests where programs are that need no building any more.
@@ -27,11 +28,12 @@ pub(crate) fn run() -> Result<ExitCode> {
         eprintln!("error: {error:#}");
     }
     let start = Instant::now();
+    let daemon = incus::start();
     let mut tally = Tally::default();
     tally.add(counted(tidy::run()));
     // With all targets, so that programs and tests share one build of each dependency.
     match cargo::run(&["build", "--workspace", "--all-targets"]) {
-        Ok(()) => tally.add(run_tests()?),
+        Ok(()) => tally.add(run_beside(daemon)?),
         failed => tally.add(counted(failed)),
     }
     eprintln!("took {} s", start.elapsed().as_secs());
@@ -45,6 +47,23 @@ pub(crate) fn prepare_virtual_machine() -> Result<()> {
     virtual_machine::prepare()
 }
 
+/// Installs what tests need and the machine does not have.
+pub(crate) fn install_requirements() -> Result<()> {
+    requirements::install_missing()
+}
+
+/// Runs the tests beside the daemon. One that does not start fails the tests that need it, and one that leaves something
+/// behind is itself a failure.
+fn run_beside(daemon: incus::Starting) -> Result<Tally> {
+    let daemon = daemon.wait();
+    let mut tally = run_tests(daemon.as_ref().ok().map(incus::variable))?;
+    let stopped = daemon.and_then(|testbed| Ok(testbed.stop()?));
+    if stopped.is_err() {
+        tally.add(counted(stopped));
+    }
+    Ok(tally)
+}
+
 fn counted(done: Result<()>) -> Tally {
     match done {
         Ok(()) => Tally { passed: 1, failed: 0 },
@@ -56,10 +75,11 @@ fn counted(done: Result<()>) -> Tally {
 }
 
 /// Runs the tests of the whole workspace, shows what they print as it comes, and counts.
-fn run_tests() -> Result<Tally> {
+fn run_tests(variable: Option<(&'static str, OsString)>) -> Result<Tally> {
     let programs = cargo::target_directory()?.join("debug");
     let mut child = cargo::command(&["test", "--workspace", "--no-fail-fast"])
         .env(PROGRAMS_VARIABLE, programs)
+        .envs(variable)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run `cargo test`")?;

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a machine that has everything is not touched, and needs no network.
 
+mod incus;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -38,6 +40,7 @@ pub(super) fn install_missing() -> Result<()> {
     if !packages.is_empty() {
         install(&packages)?;
     }
+    incus::install_missing()?;
     check_git()?;
     for component in ["rustfmt", "clippy"] {
         add_component(component)?;
