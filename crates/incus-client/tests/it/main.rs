@@ -1,0 +1,4 @@
+//! The client against a fake server that misbehaves, and against a real one.
+
+mod answers;
+mod fake;
