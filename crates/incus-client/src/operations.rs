@@ -207,6 +207,7 @@ impl Client {
 
     /// Asks for the end of an operation. [`Error::Refused`] when it is one that can't be cancelled: most can't.
     pub async fn cancel_operation(&self, id: &str) -> Result<(), Error> {
-        self.tell(Call::new(hyper::Method::DELETE, format!("/1.0/operations/{}", segment(id)))).await
+        let call = Call::new(hyper::Method::DELETE, format!("/1.0/operations/{}", segment(id)));
+        self.ask::<Value>(call).await.map(|_| ())
     }
 }

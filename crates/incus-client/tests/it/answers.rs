@@ -85,8 +85,10 @@ async fn an_answer_of_another_shape_says_what_is_wrong() {
         (302, ""),
         (500, r#"{"type": "sync", "metadata": []}"#),
     ] {
-        let error =
-            error_of(move || Reply::Foreign(status, "application/json", content.as_bytes().to_vec())).await;
+        let error = error_of(move || {
+            Reply::Foreign(status, "Content-Type: application/json", content.as_bytes().to_vec())
+        })
+        .await;
         assert!(matches!(error, Error::Shape { .. }), "{status} {content}: {error}");
         assert!(!error.is_transport());
     }
@@ -95,7 +97,8 @@ async fn an_answer_of_another_shape_says_what_is_wrong() {
 #[tokio::test(start_paused = true)]
 async fn a_proxy_that_answers_with_a_page_is_a_refusal_that_shows_it() {
     let error =
-        error_of(|| Reply::Foreign(502, "text/html", b"<h1>502\n Bad Gateway</h1>".to_vec())).await;
+        error_of(|| Reply::Foreign(502, "Content-Type: text/html", b"<h1>502\n Bad Gateway</h1>".to_vec()))
+            .await;
     let Error::Refused { status, message, what } = error else { panic!("{error}") };
     assert_eq!((status, message.as_str()), (502, "<h1>502 Bad Gateway</h1>"));
     assert_eq!(what, "GET /1.0/projects");
@@ -106,7 +109,7 @@ async fn an_answer_that_is_too_large_is_not_read() {
     let announced = error_of(|| Reply::Stall("HTTP/1.1 200 OK\r\nContent-Length: 2147483648\r\n\r\n{")).await;
     assert!(matches!(announced, Error::Shape { .. }), "{announced}");
     let unannounced =
-        Fake::start(|_| Reply::Foreign(200, "application/json", [b' '; 1 << 20].repeat(65)));
+        Fake::start(|_| Reply::Foreign(200, "Content-Type: application/json", [b' '; 1 << 20].repeat(65)));
     let error = unannounced.client().projects().await.unwrap_err();
     assert!(matches!(error, Error::Shape { .. }), "{error}");
 }
@@ -179,7 +182,10 @@ async fn an_upload_that_is_refused_midway_is_a_refusal() {
     let file = folder.path().join("image.tar");
     std::fs::write(&file, vec![7; 8 << 20]).unwrap();
     let error = fake.client().import_image(&file, &ImageImport::default()).await.unwrap_err();
-    assert!(matches!(&error, Error::Refused { status: 403, message, .. } if message == "too large"), "{error}");
+    assert!(
+        matches!(&error, Error::Refused { status: 403, message, .. } if message == "too large"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,9 @@ use incus_client::Client;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
@@ -65,7 +67,7 @@ pub(crate) enum Reply {
     Error(u16, &'static str),
     /// An error of the API in an answer whose HTTP status is 200.
     LateError(u16, &'static str),
-    /// HTTP status, content type, body.
+    /// HTTP status, headers, body.
     Foreign(u16, &'static str, Vec<u8>),
     /// These bytes, and then silence.
     Stall(&'static str),
@@ -95,7 +97,9 @@ pub(crate) fn operation(id: &str, status_code: u16, err: &str, metadata: &Value)
 pub(crate) fn envelope(status: u16, content: &Value) -> String {
     let content = content.to_string();
     let length = content.len();
-    format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{content}")
+    format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{content}"
+    )
 }
 
 struct Stage {
@@ -187,6 +191,11 @@ impl Fake {
         asked.unwrap_or_else(|_| panic!("never asked {method} {path}, but {:?}", self.seen()))
     }
 
+    /// Lets everything happen that is under way. A clock that is paused moves on only when nothing is left to do.
+    pub(crate) async fn until_quiet(&self) {
+        tokio::time::sleep(PATIENCE).await;
+    }
+
     /// Waits until a client has closed a connection that the server had left open.
     pub(crate) async fn until_left(&self) {
         tokio::time::timeout(PATIENCE, self.stage.has_lost.notified()).await.expect("no client has left");
@@ -233,11 +242,10 @@ impl Stage {
                 }
                 Reply::Error(code, message) => envelope(code, &error(code, message)),
                 Reply::LateError(code, message) => envelope(200, &error(code, message)),
-                Reply::Foreign(status, kind, content) => {
+                Reply::Foreign(status, headers, content) => {
                     let length = content.len();
-                    let head = format!(
-                        "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
-                    );
+                    let head =
+                        format!("HTTP/1.1 {status} X\r\n{headers}\r\nContent-Length: {length}\r\n\r\n");
                     let _ = stream.get_mut().write_all(&[head.as_bytes(), &content].concat()).await;
                     continue;
                 }

@@ -1,4 +1,6 @@
 //! The client against a fake server that misbehaves, and against a real one.
 
 mod answers;
+mod connections;
 mod fake;
+mod operations;
