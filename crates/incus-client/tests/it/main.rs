@@ -3,4 +3,6 @@
 mod answers;
 mod connections;
 mod fake;
+mod https;
 mod operations;
+mod streams;
