@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::client::{Call, Client, segment};
+use crate::call::{Call, segment};
+use crate::client::Client;
 use crate::error::Error;
 
 /// A member of a cluster.
@@ -32,7 +33,7 @@ pub struct MemberState {
 impl Client {
     /// Every member, when the server is one of a cluster; else [`Error::Refused`].
     pub async fn cluster_members(&self) -> Result<Vec<Member>, Error> {
-        self.ask(Call::get("/1.0/cluster/members").global().query("recursion", "1")).await
+        self.ask_list(Call::get("/1.0/cluster/members").global().query("recursion", "1")).await
     }
 
     /// What a member has.

@@ -23,8 +23,11 @@
 //!   five seconds after its end.
 //! - **stale**: an object was changed since its [`Tag`] was read.
 
+mod answer;
+mod call;
 mod client;
 mod cluster;
+mod connection;
 mod error;
 mod events;
 mod exec;

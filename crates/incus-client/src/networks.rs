@@ -3,7 +3,8 @@
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Call, Client, segment};
+use crate::call::{Call, segment};
+use crate::client::Client;
 use crate::error::Error;
 use crate::instances::Config;
 
@@ -19,7 +20,7 @@ pub struct Network {
     #[serde(default)]
     pub managed: bool,
     /// Its keys.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub config: Config,
 }
 
@@ -40,10 +41,9 @@ pub struct NewNetwork {
 impl Client {
     /// A network by name.
     pub async fn network(&self, name: &str) -> Result<Network, Error> {
-        self.ask(Call::get(network_path(name))).await.map_err(|error| match error {
-            Error::NotFound { .. } => Error::NotFound { what: format!("network {name}") },
-            error => error,
-        })
+        self.ask(Call::get(network_path(name)))
+            .await
+            .map_err(|error| error.missing(|| format!("network {name}")))
     }
 
     /// Makes a network. [`Error::Conflict`] when there is one of that name.

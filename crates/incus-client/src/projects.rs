@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Call, Client, Tagged, segment};
+use crate::call::{Call, segment};
+use crate::client::{Client, Tagged};
 use crate::error::Error;
 use crate::instances::{Config, Devices};
 
@@ -15,7 +16,7 @@ pub struct Project {
     /// Its name.
     pub name: String,
     /// Its keys: features, limits, restrictions.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub config: Config,
     /// For people.
     #[serde(default)]
@@ -37,7 +38,7 @@ pub struct NewProject {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ProjectState {
     /// By resource: `instances`, `containers`, `virtual-machines`, `cpu`, `memory`, `disk`, `processes`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub resources: BTreeMap<String, ProjectUsage>,
 }
 
@@ -58,10 +59,10 @@ pub struct Profile {
     /// Its name.
     pub name: String,
     /// Its keys.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub config: Config,
     /// Its devices.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub devices: Devices,
     /// For people.
     #[serde(default)]
@@ -84,15 +85,14 @@ pub struct NewProfile {
 impl Client {
     /// Every project that the client may see.
     pub async fn projects(&self) -> Result<Vec<Project>, Error> {
-        self.ask(Call::get("/1.0/projects").global().query("recursion", "1")).await
+        self.ask_list(Call::get("/1.0/projects").global().query("recursion", "1")).await
     }
 
     /// A project by name.
     pub async fn find_project(&self, name: &str) -> Result<Tagged<Project>, Error> {
-        self.ask_tagged(Call::get(project_path(name)).global()).await.map_err(|error| match error {
-            Error::NotFound { .. } => Error::NotFound { what: format!("project {name}") },
-            error => error,
-        })
+        self.ask_tagged(Call::get(project_path(name)).global())
+            .await
+            .map_err(|error| error.missing(|| format!("project {name}")))
     }
 
     /// What a project uses.
@@ -119,17 +119,14 @@ impl Client {
 
     /// Every profile of the project.
     pub async fn profiles(&self) -> Result<Vec<Profile>, Error> {
-        self.ask(Call::get("/1.0/profiles").query("recursion", "1")).await
+        self.ask_list(Call::get("/1.0/profiles").query("recursion", "1")).await
     }
 
     /// A profile by name.
     pub async fn profile(&self, name: &str) -> Result<Tagged<Profile>, Error> {
-        self.ask_tagged(Call::get(profile_path(name))).await.map_err(|error| match error {
-            Error::NotFound { .. } => {
-                Error::NotFound { what: format!("profile {name} in project {}", self.project()) }
-            }
-            error => error,
-        })
+        self.ask_tagged(Call::get(profile_path(name)))
+            .await
+            .map_err(|error| error.missing(|| format!("profile {name} in project {}", self.project())))
     }
 
     /// Makes a profile. [`Error::Conflict`] when there is one of that name.

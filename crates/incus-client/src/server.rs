@@ -6,20 +6,21 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::client::{Call, Client};
+use crate::call::{Call, segment};
+use crate::client::Client;
 use crate::error::Error;
 
 /// A server.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Server {
     /// What the API can do beyond its first version.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub api_extensions: Vec<String>,
     /// `trusted`, or `untrusted`: then it says nothing more.
     #[serde(default)]
     pub auth: String,
     /// Its keys.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub config: BTreeMap<String, String>,
     /// Where it runs.
     #[serde(default)]
@@ -30,7 +31,7 @@ pub struct Server {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ServerEnvironment {
     /// The addresses that it listens on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub addresses: Vec<String>,
     /// Its certificate, in PEM form.
     #[serde(default)]
@@ -97,7 +98,7 @@ pub struct Certificate {
     #[serde(default)]
     pub restricted: bool,
     /// Those projects.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub projects: Vec<String>,
 }
 
@@ -127,12 +128,12 @@ impl Client {
 
     /// What the server warns of.
     pub async fn warnings(&self) -> Result<Vec<Warning>, Error> {
-        self.ask(Call::get("/1.0/warnings").global().query("recursion", "1")).await
+        self.ask_list(Call::get("/1.0/warnings").global().query("recursion", "1")).await
     }
 
     /// Whom the server trusts.
     pub async fn certificates(&self) -> Result<Vec<Certificate>, Error> {
-        self.ask(Call::get("/1.0/certificates").global().query("recursion", "1")).await
+        self.ask_list(Call::get("/1.0/certificates").global().query("recursion", "1")).await
     }
 
     /// Trusts a certificate.
@@ -145,7 +146,7 @@ impl Client {
 
     /// Trusts a certificate no more.
     pub async fn delete_certificate(&self, fingerprint: &str) -> Result<(), Error> {
-        let path = format!("/1.0/certificates/{}", crate::client::segment(fingerprint));
+        let path = format!("/1.0/certificates/{}", segment(fingerprint));
         self.tell(Call::new(Method::DELETE, path).global()).await
     }
 }

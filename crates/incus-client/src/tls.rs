@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 
-use crate::transport::Endpoint;
+use crate::transport::{Credentials, Endpoint};
 
 const PORT_DEFAULT: u16 = 8443;
 
@@ -69,7 +69,7 @@ impl HttpsSettings {
             .with_custom_certificate_verifier(verifier)
             .with_client_auth_cert(vec![own], key)
             .map_err(TlsError::Pair)?;
-        Ok(Endpoint::Https { host, port, tls: Arc::new(config) })
+        Ok(Endpoint::Https { host, port, tls: Credentials(Arc::new(config)) })
     }
 }
 
@@ -87,7 +87,8 @@ pub fn fingerprint_of_certificate(pem: &str) -> Result<String, TlsError> {
 
 fn parse_url(url: &str) -> Option<(String, u16)> {
     let authority = url.strip_prefix("https://")?.trim_end_matches('/');
-    if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]%".contains(&byte);
+    if authority.is_empty() || !authority.bytes().all(is_plain) {
         return None;
     }
     if let Some(rest) = authority.strip_prefix('[') {
@@ -157,9 +158,15 @@ mod tests {
         assert_eq!(parse_url("https://ci.example"), Some(("ci.example".to_owned(), 8443)));
         assert_eq!(parse_url("https://10.0.0.1:9000/"), Some(("10.0.0.1".to_owned(), 9000)));
         assert_eq!(parse_url("https://[::1]:9000"), Some(("::1".to_owned(), 9000)));
-        for bad in
-            ["http://host", "https://", "https://:1", "https://host:x", "https://host/path", "https://a@b"]
-        {
+        for bad in [
+            "http://host",
+            "https://",
+            "https://:1",
+            "https://host:x",
+            "https://h/path",
+            "https://a@b",
+            "https://a b",
+        ] {
             assert_eq!(parse_url(bad), None, "{bad}");
         }
     }
