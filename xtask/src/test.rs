@@ -2,10 +2,12 @@
 //!
 //! Invariant: the last line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
 
+mod guest_runner;
 mod requirements;
 mod tally;
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
@@ -17,8 +19,8 @@ use tally::Tally;
 /// Tells the end-to-end tests where programs are that need no building any more.
 const PROGRAMS_VARIABLE: &str = "PIKA_E2E_PROGRAMS";
 
-/// Installs what is missing, runs tidy, builds once and runs every test. Tidy counts as one test, and so does a build
-/// that fails. An error means that it did not come to a count.
+/// Installs what is missing, runs tidy, builds once and runs every test. Tidy counts as one test, so does the static guest
+/// runner, and so does a build that fails. An error means that it did not come to a count.
 pub(crate) fn run() -> Result<ExitCode> {
     requirements::install_missing()?;
     let start = Instant::now();
@@ -26,7 +28,11 @@ pub(crate) fn run() -> Result<ExitCode> {
     tally.add(counted(tidy::run()));
     // With all targets, so that programs and tests share one build of each dependency.
     match cargo::run(&["build", "--workspace", "--all-targets"]) {
-        Ok(()) => tally.add(run_tests()?),
+        Ok(()) => {
+            let guest_runner = guest_runner::build();
+            tally.add(run_tests(guest_runner.as_deref().ok())?);
+            tally.add(counted(guest_runner.map(drop)));
+        }
         failed => tally.add(counted(failed)),
     }
     eprintln!("took {} s", start.elapsed().as_secs());
@@ -45,13 +51,14 @@ fn counted(done: Result<()>) -> Tally {
 }
 
 /// Runs the tests of the whole workspace, shows what they print as it comes, and counts.
-fn run_tests() -> Result<Tally> {
+fn run_tests(guest_runner: Option<&Path>) -> Result<Tally> {
     let programs = cargo::target_directory()?.join("debug");
-    let mut child = cargo::command(&["test", "--workspace", "--no-fail-fast"])
-        .env(PROGRAMS_VARIABLE, programs)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run `cargo test`")?;
+    let mut command = cargo::command(&["test", "--workspace", "--no-fail-fast"]);
+    command.env(PROGRAMS_VARIABLE, programs).stdout(Stdio::piped());
+    if let Some(guest_runner) = guest_runner {
+        command.env(guest_runner::VARIABLE, guest_runner);
+    }
+    let mut child = command.spawn().context("cannot run `cargo test`")?;
     let output = child.stdout.take().context("`cargo test` has no output")?;
     let mut tally = Tally::default();
     // Bytes: a failing test may print anything.
