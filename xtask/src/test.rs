@@ -5,15 +5,16 @@
 mod guest_runner;
 mod requirements;
 mod tally;
+mod virtual_machine;
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::{cargo, tidy};
+use crate::{cargo, incus, tidy};
 use tally::Tally;
 
 /// Tells the end-to-end tests where programs are that need no building any more.
@@ -23,21 +24,51 @@ const PROGRAMS_VARIABLE: &str = "PIKA_E2E_PROGRAMS";
 /// runner, and so does a build that fails. An error means that it did not come to a count.
 pub(crate) fn run() -> Result<ExitCode> {
     requirements::install_missing()?;
+    // Without it one test fails, and says so; the others are worth running.
+    if let Err(error) = virtual_machine::prepare() {
+        eprintln!("error: {error:#}");
+    }
     let start = Instant::now();
+    let daemon = incus::start();
     let mut tally = Tally::default();
     tally.add(counted(tidy::run()));
     // With all targets, so that programs and tests share one build of each dependency.
     match cargo::run(&["build", "--workspace", "--all-targets"]) {
-        Ok(()) => {
-            let guest_runner = guest_runner::build();
-            tally.add(run_tests(guest_runner.as_deref().ok())?);
-            tally.add(counted(guest_runner.map(drop)));
-        }
+        Ok(()) => tally.add(run_beside(daemon)?),
         failed => tally.add(counted(failed)),
     }
     eprintln!("took {} s", start.elapsed().as_secs());
     println!("{tally}");
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Brings what the virtual machine is made of, and nothing else.
+pub(crate) fn prepare_virtual_machine() -> Result<()> {
+    requirements::install_missing()?;
+    virtual_machine::prepare()
+}
+
+/// Installs what tests need and the machine does not have.
+pub(crate) fn install_requirements() -> Result<()> {
+    requirements::install_missing()
+}
+
+/// Builds the guest runner that images have, and runs the tests beside the daemon. One that does not start fails the tests
+/// that need it, and one that leaves something behind is itself a failure.
+fn run_beside(daemon: incus::Starting) -> Result<Tally> {
+    let guest_runner = guest_runner::build();
+    let daemon = daemon.wait();
+    let variables = [
+        daemon.as_ref().ok().map(incus::variable),
+        guest_runner.as_ref().ok().map(|program| (guest_runner::VARIABLE, program.into())),
+    ];
+    let mut tally = run_tests(variables.into_iter().flatten())?;
+    tally.add(counted(guest_runner.map(drop)));
+    let stopped = daemon.and_then(|testbed| Ok(testbed.stop()?));
+    if stopped.is_err() {
+        tally.add(counted(stopped));
+    }
+    Ok(tally)
 }
 
 fn counted(done: Result<()>) -> Tally {
@@ -51,14 +82,14 @@ fn counted(done: Result<()>) -> Tally {
 }
 
 /// Runs the tests of the whole workspace, shows what they print as it comes, and counts.
-fn run_tests(guest_runner: Option<&Path>) -> Result<Tally> {
+fn run_tests(variables: impl Iterator<Item = (&'static str, OsString)>) -> Result<Tally> {
     let programs = cargo::target_directory()?.join("debug");
-    let mut command = cargo::command(&["test", "--workspace", "--no-fail-fast"]);
-    command.env(PROGRAMS_VARIABLE, programs).stdout(Stdio::piped());
-    if let Some(guest_runner) = guest_runner {
-        command.env(guest_runner::VARIABLE, guest_runner);
-    }
-    let mut child = command.spawn().context("cannot run `cargo test`")?;
+    let mut child = cargo::command(&["test", "--workspace", "--no-fail-fast"])
+        .env(PROGRAMS_VARIABLE, programs)
+        .envs(variables)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run `cargo test`")?;
     let output = child.stdout.take().context("`cargo test` has no output")?;
     let mut tally = Tally::default();
     // Bytes: a failing test may print anything.

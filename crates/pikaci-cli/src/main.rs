@@ -9,6 +9,7 @@ mod arguments;
 mod commands;
 mod config;
 mod failure;
+mod incus;
 mod init;
 mod interrupt;
 mod output;

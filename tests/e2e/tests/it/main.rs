@@ -13,3 +13,4 @@ mod forge_push;
 mod forge_restart;
 mod forge_safety;
 mod manifest;
+mod virtual_machine;

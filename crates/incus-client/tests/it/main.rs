@@ -1,0 +1,8 @@
+//! The client against a fake server that misbehaves, and against a real one.
+
+mod answers;
+mod connections;
+mod fake;
+mod https;
+mod operations;
+mod streams;
