@@ -2,6 +2,7 @@
 //!
 //! Invariant: the last line is `N passed, N failed`, and the exit code is 0 only when nothing failed.
 
+mod guest_runner;
 mod requirements;
 mod tally;
 mod virtual_machine;
@@ -19,8 +20,8 @@ use tally::Tally;
 /// Tells the end-to-end tests where programs are that need no building any more.
 const PROGRAMS_VARIABLE: &str = "PIKA_E2E_PROGRAMS";
 
-/// Installs what is missing, runs tidy, builds once and runs every test. Tidy counts as one test, and so does a build
-/// that fails. An error means that it did not come to a count.
+/// Installs what is missing, runs tidy, builds once and runs every test. Tidy counts as one test, so does the static guest
+/// runner, and so does a build that fails. An error means that it did not come to a count.
 pub(crate) fn run() -> Result<ExitCode> {
     requirements::install_missing()?;
     // Without it one test fails, and says so; the others are worth running.
@@ -52,11 +53,17 @@ pub(crate) fn install_requirements() -> Result<()> {
     requirements::install_missing()
 }
 
-/// Runs the tests beside the daemon. One that does not start fails the tests that need it, and one that leaves something
-/// behind is itself a failure.
+/// Builds the guest runner that images have, and runs the tests beside the daemon. One that does not start fails the tests
+/// that need it, and one that leaves something behind is itself a failure.
 fn run_beside(daemon: incus::Starting) -> Result<Tally> {
+    let guest_runner = guest_runner::build();
     let daemon = daemon.wait();
-    let mut tally = run_tests(daemon.as_ref().ok().map(incus::variable))?;
+    let variables = [
+        daemon.as_ref().ok().map(incus::variable),
+        guest_runner.as_ref().ok().map(|program| (guest_runner::VARIABLE, program.into())),
+    ];
+    let mut tally = run_tests(variables.into_iter().flatten())?;
+    tally.add(counted(guest_runner.map(drop)));
     let stopped = daemon.and_then(|testbed| Ok(testbed.stop()?));
     if stopped.is_err() {
         tally.add(counted(stopped));
@@ -75,11 +82,11 @@ fn counted(done: Result<()>) -> Tally {
 }
 
 /// Runs the tests of the whole workspace, shows what they print as it comes, and counts.
-fn run_tests(variable: Option<(&'static str, OsString)>) -> Result<Tally> {
+fn run_tests(variables: impl Iterator<Item = (&'static str, OsString)>) -> Result<Tally> {
     let programs = cargo::target_directory()?.join("debug");
     let mut child = cargo::command(&["test", "--workspace", "--no-fail-fast"])
         .env(PROGRAMS_VARIABLE, programs)
-        .envs(variable)
+        .envs(variables)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run `cargo test`")?;

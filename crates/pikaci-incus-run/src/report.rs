@@ -16,7 +16,7 @@ use crate::guest_log::{clear, open_plain};
 use crate::{EXIT_CANCELLED, EXIT_REFUSED, EXIT_TIMED_OUT};
 
 /// More than any report of ours has.
-const REPORT_BYTES_MAX: u64 = 256 * 1024;
+const REPORT_BYTES_MAX: u64 = 64 * 1024;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -179,8 +179,9 @@ fn stop_ends_the_job_and_says_when_there_is_none() {
 #[test]
 fn followers_of_a_killed_runner_print_what_there_is_and_say_that_it_is_gone() {
     let guest = Guest::new();
-    let foreground = guest.detached(&format!("echo ready; {WAIT_FOR_GO}")).spawn().unwrap();
+    let foreground = guest.detached(&format!("echo $$; echo ready; {WAIT_FOR_GO}")).spawn().unwrap();
     guest.wait_for_log("ready");
+    let log = guest.log();
     let follower = guest.follower(0).spawn().unwrap();
     kill_process(guest.runner_pid(), Signal::KILL).unwrap();
     let start = Instant::now();
@@ -188,14 +189,13 @@ fn followers_of_a_killed_runner_print_what_there_is_and_say_that_it_is_gone() {
     let again = guest.detached("echo again").output().unwrap();
     for output in [foreground.wait_with_output().unwrap(), follower.wait_with_output().unwrap(), later, again]
     {
-        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), b"ready\n".as_slice()));
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), log.as_bytes()));
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(message.starts_with("pikaci-incus-run: the runner is gone"), "{message}");
         assert!(message.contains(guest.path("artifacts").to_str().unwrap()), "{message}");
     }
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
-    // What the killed runner could not end.
-    guest.go();
+    guest.end_abandoned_job();
 }
 
 #[test]

@@ -13,7 +13,11 @@ use tempfile::TempDir;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_pikaci-incus-run");
+/// The runner as images have it, where `cargo xtask test` has built it; otherwise as cargo builds it for tests.
+pub(crate) fn program() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_pikaci-incus-run"));
+    std::env::var_os("PIKA_GUEST_RUNNER").map_or_else(built, PathBuf::from)
+}
 
 /// A piece of a script that waits for [`Guest::go`].
 pub(crate) const WAIT_FOR_GO: &str = "while ! test -e go; do sleep 0.01; done";
@@ -57,7 +61,7 @@ impl Guest {
 
     /// `stop` for the detached runner.
     pub(crate) fn stopper(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(["stop", "--run-dir"]).arg(self.path("run")).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -75,6 +79,13 @@ impl Guest {
         fs::write(self.path("snapshot/go"), "").unwrap();
     }
 
+    /// Lets a command end whose runner was killed. The first line of its log is its number.
+    pub(crate) fn end_abandoned_job(&self) {
+        self.go();
+        let log = self.log();
+        wait_until("end of the command", || !is_alive(log.lines().next().unwrap()));
+    }
+
     /// Adds the folders and variables of the contract, but for the artifacts.
     pub(crate) fn set_job(&self, command: &mut Command, script: &str) {
         for option in ["snapshot", "cargo-home", "cargo-target"] {
@@ -86,7 +97,7 @@ impl Guest {
 
     /// The runner with its first arguments and a clean environment.
     pub(crate) fn bare(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(arguments).arg("--artifacts").arg(self.path("artifacts"));
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("TMPDIR", self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

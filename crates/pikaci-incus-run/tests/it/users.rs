@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output, Stdio};
 
-use crate::guest::{Guest, PROGRAM};
+use crate::guest::{Guest, program};
 
 /// Whether this process may make a mount namespace as root. Says so when not.
 fn can_mount() -> bool {
@@ -26,7 +26,7 @@ fn run(guest: &Guest, mounts: &str, script: &str, is_root: bool) -> Output {
     fs::write(guest.path("passwd"), passwd(guest)).unwrap();
     let setup = format!("set -e; {mounts}; shift; exec \"$@\"");
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", &setup, "sh"]).arg(guest.path("")).arg(PROGRAM);
+    command.args(["--mount", "sh", "-c", &setup, "sh"]).arg(guest.path("")).arg(program());
     command.args(["run", "--detach", "--run-dir"]).arg(guest.path("run"));
     for option in ["snapshot", "artifacts", "cargo-home", "cargo-target"] {
         command.arg(format!("--{option}")).arg(guest.path(option));
@@ -107,6 +107,7 @@ fn a_result_that_the_job_planted_is_not_the_result_of_a_killed_runner() {
     }
     let guest = Guest::new();
     let script = r#"echo '{"status":"passed","exit_code":0,"started_at":"2026-01-01T00:00:00Z"}' > "$PIKACI_ARTIFACTS/result.json"
+echo $$
 echo ready
 while ! test -e "$PIKACI_SNAPSHOT/go"; do sleep 0.01; done"#;
     let output = std::thread::scope(|scope| {
@@ -115,7 +116,7 @@ while ! test -e "$PIKACI_SNAPSHOT/go"; do sleep 0.01; done"#;
         rustix::process::kill_process(guest.runner_pid(), rustix::process::Signal::KILL).unwrap();
         running.join().unwrap()
     });
-    guest.go();
+    guest.end_abandoned_job();
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     assert!(output.stderr.starts_with(b"pikaci-incus-run: the runner is gone"), "{output:?}");
 }
