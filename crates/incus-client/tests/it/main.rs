@@ -2,7 +2,10 @@
 
 mod answers;
 mod connections;
+mod daemon;
+mod daemon_instances;
 mod fake;
 mod https;
 mod operations;
 mod streams;
+mod world;
