@@ -71,7 +71,9 @@ impl World {
         git(&repository, &["add", "."])?;
         git(&repository, &["commit", "--quiet", "--message=everything"])?;
         fs::write(folder.path().join("cold.toml"), "")?;
-        let pool = format!("[images.\"{IMAGE}\"]\npool = {{ size = 1, instance = \"container\", memory = \"256MiB\" }}\n");
+        let pool = format!(
+            "[images.\"{IMAGE}\"]\npool = {{ size = 1, instance = \"container\", memory = \"256MiB\" }}\n"
+        );
         fs::write(folder.path().join("warm.toml"), pool)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let client = Client::unix(testbed.socket()).with_project("pikaci");
@@ -130,7 +132,8 @@ impl World {
 
     /// How long a job took to print, by its own record: its instance was made before.
     fn loud(&self) -> Result<Duration> {
-        let output = self.command("cold").args(["run", "loud", "--executor", "incus", "--output", "json"]).output()?;
+        let output =
+            self.command("cold").args(["run", "loud", "--executor", "incus", "--output", "json"]).output()?;
         let record: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         let phases = record["jobs"][0]["remote_linux_vm_execution"]["phases"].as_array().cloned();
         let waited = phases.into_iter().flatten().find(|phase| phase["phase"] == "wait_for_completion");
@@ -141,7 +144,16 @@ impl World {
     /// The most memory of `pikaci` while fifty of its jobs run.
     fn memory_with_many(&self) -> Result<u64> {
         let mut command = self.command("cold");
-        command.args(["run", "crowd", "--executor", "incus", "--output", "jsonl", "--jobs", &MANY.to_string()]);
+        command.args([
+            "run",
+            "crowd",
+            "--executor",
+            "incus",
+            "--output",
+            "jsonl",
+            "--jobs",
+            &MANY.to_string(),
+        ]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("it has no output")?;
         let (mut launched, mut peak) = (0, 0);
@@ -218,7 +230,10 @@ impl World {
 
     fn raw_loud(&self) -> Result<Duration> {
         self.runtime.block_on(self.client.create_instance(&self.instance("raw-loud", Devices::new())))?;
-        let script = format!("incus exec --project pikaci raw-loud -- sh -c '{}' > peer.log", log_throughput::command());
+        let script = format!(
+            "incus exec --project pikaci raw-loud -- sh -c '{}' > peer.log",
+            log_throughput::command()
+        );
         let mut command = Command::new("sh");
         command.arg("-c").arg(script).current_dir(self.folder.path());
         let took = timed(command.env("INCUS_DIR", self.testbed.incus_dir()));
@@ -243,7 +258,9 @@ fn manifest() -> String {
     let target = |id: &str, jobs: usize, command: &str| {
         let mut text = format!("\n[targets.{id}]\ntitle = \"{id}\"\n");
         for number in 0..jobs {
-            text.push_str(&format!("\n[[targets.{id}.jobs]]\nid = \"{id}{number}\"\ncommand = \"{command}\"\n"));
+            text.push_str(&format!(
+                "\n[[targets.{id}.jobs]]\nid = \"{id}{number}\"\ncommand = \"{command}\"\n"
+            ));
         }
         text
     };

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use incus_client::{Client, Error, ImageImport};
 use jiff::Timestamp;
 use pikaci::guest::{IMAGE_CONTRACT_PROPERTY, IMAGE_CONTRACT_VERSION};
+use pikaci_engine::image::{self as guest_image, BuildRequest, Programs};
 use serde_json::json;
 
 use super::{DONE, doctor, session};
@@ -33,8 +34,8 @@ pub(crate) fn image(command: &ImageCommand, config: &Config) -> Result<u8, Failu
 fn build(arguments: &ImageBuildArguments, config: &Config) -> Result<u8, Failure> {
     let beside = || config.program.with_file_name("pikaci-incus-run");
     let recipe = match arguments.recipe {
-        Recipe::Busybox => image::Recipe::Busybox,
-        Recipe::Debian => image::Recipe::Debian {
+        Recipe::Busybox => guest_image::Recipe::Busybox,
+        Recipe::Debian => guest_image::Recipe::Debian {
             suite: arguments.suite.clone(),
             packages: arguments.packages.clone(),
             mirror: arguments.mirror.clone(),
@@ -46,21 +47,22 @@ fn build(arguments: &ImageBuildArguments, config: &Config) -> Result<u8, Failure
         None => {
             let settings = incus::settings(config)?;
             let client = settings.client();
-            let project = async { client.find_project(&settings.project).await.map_err(Failure::infrastructure) };
+            let project =
+                async { client.find_project(&settings.project).await.map_err(Failure::infrastructure) };
             session::block_on(project)?;
             Some(client)
         }
     };
-    let folder = tempfile::tempdir().context("cannot make a temporary folder").map_err(Failure::infrastructure)?;
+    let folder =
+        tempfile::tempdir().context("cannot make a temporary folder").map_err(Failure::infrastructure)?;
     let output = match &arguments.output {
         Some(file) => config.current_dir.join(file),
         None => folder.path().join("image.tar.gz"),
     };
-    let mut request =
-        BuildRequest::new(recipe, arguments.runner.clone().unwrap_or_else(beside), &output);
+    let mut request = BuildRequest::new(recipe, arguments.runner.clone().unwrap_or_else(beside), &output);
     request.programs = Programs::find(&config.path);
     request.created_at = Timestamp::now();
-    let built = image::build(&request).map_err(Failure::usage)?;
+    let built = guest_image::build(&request).map_err(Failure::usage)?;
     let Some(client) = client else {
         print_line(&format!("{}: image {}, {}", built.path.display(), built.sha256, size(built.bytes)));
         return Ok(DONE);
