@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::client::{Call, Client, segment};
+use crate::call::{Call, segment};
+use crate::client::Client;
 use crate::error::Error;
 
 /// A member of a cluster.
@@ -32,10 +33,10 @@ pub struct MemberState {
 impl Client {
     /// Every member, when the server is one of a cluster; else [`Error::Refused`].
     pub async fn cluster_members(&self) -> Result<Vec<Member>, Error> {
-        self.ask(Call::get("/1.0/cluster/members").global().query("recursion", "1")).await
+        self.ask_list(Call::get("/1.0/cluster/members").global().query("recursion", "1")).await
     }
 
-    /// What a member has.
+    /// What a member has. [`Error::NotFound`] when there is no such member.
     pub async fn cluster_member_state(&self, member: &str) -> Result<MemberState, Error> {
         self.ask(Call::get(format!("/1.0/cluster/members/{}/state", segment(member))).global()).await
     }

@@ -1,11 +1,12 @@
 //! Why a call failed. A variant exists because a caller acts on it; the server's words are for people only.
 
+use std::io;
 use std::time::Duration;
 
-/// Why a call failed.
+/// Why a call failed. `what` is the request without its query, such as `GET /1.0/instances/one`, or the thing that it was about.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The object does not exist.
+    /// The object does not exist (HTTP 404). A client that may not see it gets the same answer.
     #[error("{what} does not exist")]
     NotFound {
         /// What was asked for.
@@ -19,23 +20,25 @@ pub enum Error {
         /// What the server said.
         message: String,
     },
-    /// The object was changed since its tag was read (HTTP 412).
+    /// The object was changed since its [`Tag`](crate::Tag) was read (HTTP 412). Read it again and decide anew.
     #[error("{what} was changed by somebody else in the meantime")]
     Stale {
         /// What was asked for.
         what: String,
     },
-    /// The server does not want to: a bad request, a right that is missing, a limit.
+    /// The server does not want to: a bad request, a right that is missing, a limit, a fault of its own; or a proxy in between
+    /// answers with an error.
     #[error("{what}: {message} (HTTP {status})")]
     Refused {
         /// What was asked for.
         what: String,
-        /// The HTTP status; 400, 403 and their like, and 500 when the server failed.
+        /// The HTTP status: 400, 403 and their like, 500 and above when the server failed.
         status: u16,
         /// What the server said.
         message: String,
     },
-    /// The deadline came first.
+    /// The deadline came first. The server may have done what it was asked for, or do it later; an operation that it began
+    /// is asked to end.
     #[error("{what}: no answer within {} ms", after.as_millis())]
     TimedOut {
         /// What was asked for.
@@ -43,12 +46,12 @@ pub enum Error {
         /// The deadline.
         after: Duration,
     },
-    /// An operation ended with an error.
+    /// An operation ended with an error, or was cancelled by somebody.
     #[error("{what}: {message}")]
     OperationFailed {
         /// What was asked for.
         what: String,
-        /// The operation's own status, such as 400; 401 means that it was cancelled.
+        /// The operation's own status: 400 as a rule, 401 when it was cancelled.
         status: u16,
         /// What the server said.
         message: String,
@@ -66,7 +69,14 @@ pub enum Error {
         /// Where it should be.
         endpoint: String,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// Somebody answers at the endpoint, with another certificate than the pinned one. Nothing was sent; asking again does
+    /// not help.
+    #[error("{endpoint} does not show the certificate that was pinned")]
+    Untrusted {
+        /// Where it should be.
+        endpoint: String,
     },
     /// The connection ended before the answer. The server may have done what it was asked for.
     #[error("{what}: the connection was lost")]
@@ -76,13 +86,21 @@ pub enum Error {
         /// What the transport said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The answer is not of the API's shape.
+    /// The answer is not of the API's shape: no JSON, other types, too large.
     #[error("{what}: the answer is not what the API promises: {detail}")]
     Shape {
         /// What was asked for.
         what: String,
         /// What is wrong with it.
         detail: String,
+    },
+    /// A file of this host that was to be sent can't be read, or became shorter meanwhile.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
 }
 
@@ -103,5 +121,13 @@ impl Error {
 
     pub(crate) fn shape(what: &str, detail: impl std::fmt::Display) -> Error {
         Error::Shape { what: what.to_owned(), detail: detail.to_string() }
+    }
+
+    /// For people, what does not exist is a thing and not a path.
+    pub(crate) fn missing(self, what: impl FnOnce() -> String) -> Error {
+        match self {
+            Error::NotFound { .. } => Error::NotFound { what: what() },
+            error => error,
+        }
     }
 }

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::client::{Call, Client};
+use crate::call::Call;
+use crate::client::Client;
 use crate::error::Error;
 use crate::websocket::WebSocket;
 
@@ -25,21 +26,33 @@ pub struct Event {
 }
 
 /// A stream of events. What happened while nobody listened is not told.
+///
+/// The server asks every few seconds whether somebody listens, and only [`Events::next`] answers: who does not call it for
+/// longer than that is dropped.
 #[derive(Debug)]
 pub struct Events {
     stream: WebSocket,
 }
 
 impl Client {
-    /// Listens for events of these kinds in the project.
+    /// Listens for events of these kinds in the project: `operation`, `lifecycle`, `logging`; none named means all.
+    ///
+    /// Only what happens after this has returned is told. [`Error::Refused`]: the client may not see events of a kind, such
+    /// as `logging` with a restricted certificate.
     pub async fn events(&self, kinds: &[&str]) -> Result<Events, Error> {
-        let call = Call::get("/1.0/events").query("type", kinds.join(","));
+        let mut call = Call::get("/1.0/events");
+        if !kinds.is_empty() {
+            call = call.query("type", kinds.join(","));
+        }
         Ok(Events { stream: self.websocket(&call, "events").await? })
     }
 }
 
 impl Events {
-    /// The next event; `None` when the server ends the stream.
+    /// The next event; `None` when the server ends the stream. Waits for as long as nothing happens; safe to drop at any moment.
+    ///
+    /// - [`Error::Shape`]: this one is no event; those after it can still be read.
+    /// - [`Error::Dropped`]: the stream is over, without the server's saying so.
     pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         match self.stream.read().await? {
             Some(text) => {

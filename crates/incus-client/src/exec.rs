@@ -4,20 +4,31 @@
 //! has to detach itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use hyper::Method;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::client::{Call, Client, segment};
+use crate::call::{Call, segment};
+use crate::client::Client;
 use crate::error::Error;
-use crate::operations::Operation;
+use crate::operations::{Operation, OperationRecord};
 use crate::websocket::WebSocket;
 
-/// A command to run. Arguments and environment are visible to everybody who may see operations: no secrets.
+/// The exit codes that Incus gives to a program that it cannot start: not executable, not found.
+const NOT_STARTED: [i64; 2] = [126, 127];
+/// Incus closes the control stream when the command has ended, or kills the command when it is lost. Either way the output
+/// ends soon: how long the client believes in that without hearing anything.
+const SILENCE_AFTER_CONTROL: Duration = Duration::from_secs(10);
+
+/// A command to run, without a terminal. Arguments and environment are visible to everybody who may see operations: no
+/// secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecRequest {
-    /// Program and arguments.
+    /// Program and arguments. A program that is no path is looked for in the instance's `PATH`.
     pub command: Vec<String>,
     /// Added to the environment.
     pub environment: BTreeMap<String, String>,
@@ -68,108 +79,247 @@ pub enum ExecOutput {
 }
 
 /// A running command, attached. Dropping it kills the command.
+///
+/// Nothing here has a deadline but [`Exec::wait`]: a command may be silent for as long as it likes. Over HTTPS, a server that
+/// vanished without a word is noticed after about half a minute.
+///
+/// ```no_run
+/// # async fn example(client: incus_client::Client) -> Result<(), incus_client::Error> {
+/// use incus_client::{ExecOutput, ExecRequest};
+///
+/// let mut exec = client.exec("one", &ExecRequest::new(["uname", "-a"])).await?;
+/// exec.close_stdin().await?;
+/// let mut printed = Vec::new();
+/// while let Some(output) = exec.read().await? {
+///     if let ExecOutput::Stdout(bytes) = output {
+///         printed.extend_from_slice(&bytes);
+///     }
+/// }
+/// assert_eq!(exec.wait().await?, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Exec {
     operation: Operation,
-    control: WebSocket,
-    stdin: WebSocket,
+    control: Option<WebSocket>,
+    /// When the output is given up, once the control stream is gone.
+    silence_ends: Option<Instant>,
+    stdin: Option<WebSocket>,
     stdout: Option<WebSocket>,
     stderr: Option<WebSocket>,
-    deadline: std::time::Duration,
+    deadline: Duration,
+}
+
+/// A running command's standard input. Dropping it ends the input too, but what the command did not read yet may be lost.
+#[derive(Debug)]
+pub struct ExecStdin {
+    stream: WebSocket,
 }
 
 impl Client {
-    /// Runs a command to its end, without its output. Returns its exit code.
+    /// Runs a command to its end, without its output. Returns its exit code, which is 127 when there is no such program, and
+    /// 126 when it can't be executed.
+    ///
+    /// Incus 6.0 can't cancel such a command: when the deadline comes first or the call is dropped, it goes on.
     pub async fn exec_unattended(&self, instance: &str, request: &ExecRequest) -> Result<i32, Error> {
-        let path = format!("/1.0/instances/{}/exec", segment(instance));
-        let call = Call::new(hyper::Method::POST, path).json(request.body(false));
+        let start = Instant::now();
+        let operation = self.begin(exec_call(instance, request, false)).await?;
         let what = format!("exec in {instance}");
-        let record = self.operate(call).await?;
-        exit_code(&what, &record.metadata)
+        exit_code(what, &operation.ended_since(start, self.deadline()).await?)
     }
 
     /// Starts a command with its streams attached.
+    ///
+    /// A program that does not exist is no error here: its exit code says so, see [`Exec::wait`].
     pub async fn exec(&self, instance: &str, request: &ExecRequest) -> Result<Exec, Error> {
-        let path = format!("/1.0/instances/{}/exec", segment(instance));
-        let call = Call::new(hyper::Method::POST, path).json(request.body(true));
-        let operation = self.begin(call).await?;
-        let what = operation.what().to_owned();
-        let secrets = &operation.record().metadata["fds"];
-        let path = format!("/1.0/operations/{}/websocket", segment(&operation.record().id));
-        let connecting = ["control", "0", "1", "2"].map(|name| {
-            let secret = secrets[name].as_str().map(str::to_owned);
-            let (path, what) = (path.clone(), &what);
-            async move {
-                let secret = secret
-                    .ok_or_else(|| Error::shape(what, format!("it has no secret for stream {name}")))?;
-                // The secret is the right to the stream: no project is asked for.
-                self.websocket(&Call::get(path).query("secret", secret).global(), what).await
-            }
-        });
-        // The command starts when all of them are there.
-        let mut streams = try_join_all(connecting).await?.into_iter();
-        let (Some(control), Some(stdin), stdout, stderr) =
-            (streams.next(), streams.next(), streams.next(), streams.next())
-        else {
-            return Err(Error::shape(&what, "too few streams"));
+        let (what, after) = (format!("exec in {instance}"), self.deadline());
+        let attached = timeout(after, self.attach(instance, request)).await;
+        attached.unwrap_or_else(|_| Err(Error::TimedOut { what, after }))
+    }
+
+    async fn attach(&self, instance: &str, request: &ExecRequest) -> Result<Exec, Error> {
+        let operation = self.begin(exec_call(instance, request, true)).await?;
+        // Incus starts the command when the three streams are there, whether the control stream is or not. Connected last,
+        // it could come when a short command has ended.
+        let control = self.stream_of(&operation, "control").await?;
+        let streams = ["0", "1", "2"].map(|name| self.stream_of(&operation, name));
+        let mut streams = try_join_all(streams).await?.into_iter();
+        let (stdin, stdout, stderr) = (streams.next(), streams.next(), streams.next());
+        let (control, deadline) = (Some(control), self.deadline());
+        Ok(Exec { operation, control, silence_ends: None, stdin, stdout, stderr, deadline })
+    }
+
+    async fn stream_of(&self, operation: &Operation, name: &str) -> Result<WebSocket, Error> {
+        let (what, record) = (operation.what(), operation.record());
+        let Some(secret) = record.metadata["fds"][name].as_str() else {
+            return Err(Error::shape(what, format!("it has no secret for stream {name}")));
         };
-        Ok(Exec { operation, control, stdin, stdout, stderr, deadline: self.deadline() })
+        let path = format!("/1.0/operations/{}/websocket", segment(&record.id));
+        // The secret is the right to the stream: no project is asked for.
+        let call = Call::get(path).query("secret", secret).global();
+        self.websocket(&call, what).await.map_err(|error| match error {
+            Error::NotFound { what } => Error::OperationForgotten { what },
+            error => error,
+        })
     }
 }
 
 impl Exec {
-    /// The next bytes that the command prints; `None` when it closed both streams.
+    /// The next bytes that the command prints; `None` when both streams ended. [`Error::Dropped`]: a stream ended without
+    /// saying so, and bytes may be missing.
     ///
-    /// Safe to drop at any moment: no byte is lost that was not returned.
+    /// Safe to drop at any moment: no byte is lost that was not returned. A command that prints more than a little stands
+    /// still while nobody reads.
     pub async fn read(&mut self) -> Result<Option<ExecOutput>, Error> {
         loop {
-            let (bytes, is_stdout) = match (&mut self.stdout, &mut self.stderr) {
-                (None, None) => return Ok(None),
-                (Some(stdout), None) => (stdout.read().await?, true),
-                (None, Some(stderr)) => (stderr.read().await?, false),
-                (Some(stdout), Some(stderr)) => tokio::select! {
-                    bytes = stdout.read() => (bytes?, true),
-                    bytes = stderr.read() => (bytes?, false),
-                },
+            if self.stdout.is_none() && self.stderr.is_none() {
+                return Ok(None);
+            }
+            let heard = async {
+                tokio::select! {
+                    bytes = next_of(&mut self.stdout) => Heard::Stdout(bytes),
+                    bytes = next_of(&mut self.stderr) => Heard::Stderr(bytes),
+                    () = until_gone(&mut self.control) => Heard::ControlGone,
+                    // Nothing comes this way but pings.
+                    () = until_gone(&mut self.stdin) => Heard::StdinGone,
+                }
             };
-            match (bytes, is_stdout) {
-                (Some(bytes), true) => return Ok(Some(ExecOutput::Stdout(bytes))),
-                (Some(bytes), false) => return Ok(Some(ExecOutput::Stderr(bytes))),
-                (None, true) => self.stdout = None,
-                (None, false) => self.stderr = None,
+            let heard = tokio::select! {
+                // Output that is there counts, however late it is asked for.
+                biased;
+                heard = heard => heard,
+                () = until(self.silence_ends) => {
+                    return Err(Error::dropped(self.operation.what(), "the control stream was lost"));
+                }
+            };
+            if matches!(heard, Heard::ControlGone) || self.silence_ends.is_some() {
+                self.silence_ends = Some(Instant::now() + SILENCE_AFTER_CONTROL);
+            }
+            match heard {
+                Heard::Stdout(bytes) => match bytes? {
+                    Some(bytes) => return Ok(Some(ExecOutput::Stdout(bytes))),
+                    None => self.stdout = None,
+                },
+                Heard::Stderr(bytes) => match bytes? {
+                    Some(bytes) => return Ok(Some(ExecOutput::Stderr(bytes))),
+                    None => self.stderr = None,
+                },
+                Heard::ControlGone => self.control = None,
+                Heard::StdinGone => self.stdin = None,
             }
         }
     }
 
-    /// Writes to the command's standard input.
+    /// The command's standard input, to write to it while its output is read elsewhere; `None` when it was taken already, or
+    /// when it is closed.
+    pub fn take_stdin(&mut self) -> Option<ExecStdin> {
+        self.stdin.take().map(|stream| ExecStdin { stream })
+    }
+
+    /// Writes to the command's standard input. [`Error::Dropped`]: the command has ended, or its input is closed or was taken.
+    ///
+    /// While this waits nobody reads the output: to send more than a few kilobytes to a command that answers meanwhile,
+    /// [take](Exec::take_stdin) its input.
     pub async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<(), Error> {
-        self.stdin.write(bytes.into()).await
+        match &mut self.stdin {
+            Some(stdin) => stdin.write(bytes.into()).await,
+            None => Err(Error::dropped(self.operation.what(), "the standard input is closed")),
+        }
     }
 
-    /// Ends the command's standard input.
+    /// Ends the command's standard input. Nothing to do when it is closed, or was taken.
     pub async fn close_stdin(&mut self) -> Result<(), Error> {
-        self.stdin.write_text(String::new()).await
+        match self.take_stdin() {
+            Some(stdin) => stdin.close().await,
+            None => Ok(()),
+        }
     }
 
-    /// Sends a signal to the command.
+    /// Sends a signal to the command. [`Error::Dropped`]: it has ended.
     pub async fn signal(&mut self, number: i32) -> Result<(), Error> {
         let message = json!({ "command": "signal", "signal": number });
-        self.control.write_text(message.to_string()).await
+        match &mut self.control {
+            Some(control) => control.write_text(message.to_string()).await,
+            None => Err(Error::dropped(self.operation.what(), "the control stream was closed")),
+        }
     }
 
-    /// Reads away what is left of the output and returns the exit code.
+    /// Reads away what is left of the output and returns the exit code: 128 and the signal's number when a signal ended it.
     ///
-    /// A command that can't be started has the code 127, or 126 when it is no program. [`Error::OperationForgotten`]: it
-    /// ended more than five seconds ago.
+    /// The client's deadline begins with the end of the output; then:
+    ///
+    /// - A program that does not exist has the exit code 127, one that can't be executed 126.
+    /// - [`Error::TimedOut`]: the command closed its output and goes on; it is killed.
+    /// - [`Error::OperationForgotten`]: it ended more than five seconds ago, or the server restarted.
+    /// - [`Error::OperationFailed`]: Incus failed to run it.
     pub async fn wait(mut self) -> Result<i32, Error> {
         while self.read().await?.is_some() {}
         let what = self.operation.what().to_owned();
-        let record = self.operation.wait(self.deadline).await?;
-        exit_code(&what, &record.metadata)
+        // The control stream stays open until the end: it keeps the command alive.
+        let _control = self.control.take();
+        exit_code(what, &self.operation.ended_since(Instant::now(), self.deadline).await?)
     }
 }
 
-fn exit_code(what: &str, metadata: &Value) -> Result<i32, Error> {
-    let code = metadata["return"].as_i64().and_then(|code| i32::try_from(code).ok());
-    code.ok_or_else(|| Error::shape(what, "it has no exit code"))
+impl ExecStdin {
+    /// Writes to the command's standard input; waits while the command does not read. [`Error::Dropped`]: the command has
+    /// ended.
+    ///
+    /// Dropped midway, the bytes may reach the command with the next write, or with the end.
+    pub async fn write(&mut self, bytes: impl Into<Bytes>) -> Result<(), Error> {
+        self.stream.write(bytes.into()).await
+    }
+
+    /// Ends the command's standard input.
+    pub async fn close(mut self) -> Result<(), Error> {
+        self.stream.write_text(String::new()).await?;
+        // A socket that is closed with pings unread takes back what was sent through it. This one ends with the command.
+        tokio::spawn(async move { self.stream.until_gone().await });
+        Ok(())
+    }
+}
+
+/// What happens first on one of the streams.
+enum Heard {
+    Stdout(Result<Option<Bytes>, Error>),
+    Stderr(Result<Option<Bytes>, Error>),
+    ControlGone,
+    StdinGone,
+}
+
+async fn next_of(stream: &mut Option<WebSocket>) -> Result<Option<Bytes>, Error> {
+    match stream {
+        Some(stream) => stream.read().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until_gone(stream: &mut Option<WebSocket>) {
+    match stream {
+        Some(stream) => stream.until_gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn exec_call(instance: &str, request: &ExecRequest, is_attached: bool) -> Call {
+    let path = format!("/1.0/instances/{}/exec", segment(instance));
+    Call::new(Method::POST, path).json(request.body(is_attached))
+}
+
+/// The exit code of a command that ended. Incus calls it a failed operation when it could not start the program.
+fn exit_code(what: String, record: &OperationRecord) -> Result<i32, Error> {
+    let code = record.metadata["return"].as_i64();
+    if record.status_code != 200 && !code.is_some_and(|code| NOT_STARTED.contains(&code)) {
+        return Err(Error::OperationFailed { what, status: record.status_code, message: record.err.clone() });
+    }
+    let code = code.and_then(|code| i32::try_from(code).ok());
+    code.ok_or_else(|| Error::shape(&what, "it has no exit code"))
 }

@@ -3,13 +3,13 @@
 //! What is read was written by the guest: kinds, sizes and names are its word.
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use hyper::Method;
-use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use serde::Deserialize;
 
-use crate::client::{Call, Client, segment};
+use crate::call::{Call, segment};
+use crate::client::Client;
+use crate::connection::AnswerBody;
 use crate::error::Error;
 
 const LISTING_BYTES_MAX: usize = 16 << 20;
@@ -25,6 +25,21 @@ pub enum FileKind {
     Link,
 }
 
+/// What is at a path, without its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// What it is. A pipe, a socket or a device passes for an empty file.
+    pub kind: FileKind,
+    /// Its permission bits.
+    pub mode: u32,
+    /// The number of its owner, inside the instance.
+    pub user: u32,
+    /// The number of its group, inside the instance.
+    pub group: u32,
+    /// Its size, of a regular file only.
+    pub bytes: u64,
+}
+
 /// Something at a path of an instance.
 #[derive(Debug)]
 pub struct File {
@@ -34,6 +49,8 @@ pub struct File {
     pub mode: u32,
     /// The number of its owner, inside the instance.
     pub user: u32,
+    /// The number of its group, inside the instance.
+    pub group: u32,
     /// What it holds.
     pub body: FileBody,
 }
@@ -41,61 +58,60 @@ pub struct File {
 /// A file's content, as it comes: the text of a link, the JSON of a folder's names.
 #[derive(Debug)]
 pub struct FileBody {
-    what: String,
-    body: Incoming,
+    body: AnswerBody,
 }
 
 /// A file to be written.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewFile {
     /// What it holds.
     pub content: Bytes,
-    /// Its permission bits.
+    /// Its permission bits; 0644 unless said.
     pub mode: u32,
-    /// The number of its owner, inside the instance.
+    /// The number of its owner, inside the instance; 0 unless said.
     pub user: u32,
-    /// The number of its group.
+    /// The number of its group; 0 unless said.
     pub group: u32,
 }
 
+impl NewFile {
+    /// A file of root's that everybody may read.
+    pub fn new(content: impl Into<Bytes>) -> NewFile {
+        NewFile { content: content.into(), ..NewFile::default() }
+    }
+}
+
+impl Default for NewFile {
+    fn default() -> NewFile {
+        NewFile { content: Bytes::new(), mode: 0o644, user: 0, group: 0 }
+    }
+}
+
 impl FileBody {
-    /// The next bytes; `None` at the end.
+    /// The next bytes; `None` at the end. It has no deadline; safe to drop at any moment. [`Error::Dropped`]: the connection was
+    /// lost before the end.
     pub async fn read(&mut self) -> Result<Option<Bytes>, Error> {
-        loop {
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data() {
-                        return Ok(Some(bytes));
-                    }
-                }
-                Some(Err(error)) => return Err(Error::dropped(&self.what, error)),
-            }
-        }
+        self.body.read().await
     }
 
-    /// All of it, unless it has more than so many bytes.
+    /// All of it; `None` when it has more than so many bytes.
     pub async fn read_all(&mut self, bytes_max: usize) -> Result<Option<Vec<u8>>, Error> {
-        let mut all = Vec::new();
-        while let Some(bytes) = self.read().await? {
-            if all.len() + bytes.len() > bytes_max {
-                return Ok(None);
-            }
-            all.extend_from_slice(&bytes);
-        }
-        Ok(Some(all))
+        self.body.read_all(None, bytes_max).await
     }
 }
 
 impl File {
-    /// A folder's names, sorted.
+    /// A folder's names, sorted. [`Error::Shape`] when it is no folder.
     pub async fn names(mut self) -> Result<Vec<String>, Error> {
         #[derive(Deserialize)]
         struct Listing {
             #[serde(default)]
             metadata: Option<Vec<String>>,
         }
-        let what = self.body.what.clone();
+        let what = self.body.body.what().to_owned();
+        if self.kind != FileKind::Folder {
+            return Err(Error::shape(&what, "it is no folder"));
+        }
         let Some(content) = self.body.read_all(LISTING_BYTES_MAX).await? else {
             return Err(Error::shape(&what, "the folder has too many names"));
         };
@@ -113,31 +129,28 @@ impl Client {
     }
 
     /// Opens what is at a path. The call's deadline ends with the headers; reading the body is the caller's to bound.
+    ///
+    /// [`Error::NotFound`]: nothing is at the path, or there is no such instance.
     pub async fn file(&self, instance: &str, path: &str) -> Result<File, Error> {
         let what = format!("{path} in {instance}");
-        let response = match self.fetch(Client::file_call(Method::GET, instance, path)).await {
-            Err(Error::NotFound { .. }) => return Err(Error::NotFound { what }),
-            response => response?,
-        };
-        let (head, body) = response.into_parts();
-        let kind = match header(&head.headers, "x-incus-type") {
-            Some("file") => FileKind::File,
-            Some("directory") => FileKind::Folder,
-            Some("symlink") => FileKind::Link,
-            kind => return Err(Error::shape(&what, format!("it is of the kind {kind:?}"))),
-        };
-        let number = |name, radix| {
-            header(&head.headers, name).and_then(|text| u32::from_str_radix(text, radix).ok()).unwrap_or(0)
-        };
-        Ok(File {
-            kind,
-            mode: number("x-incus-mode", 8),
-            user: number("x-incus-uid", 10),
-            body: FileBody { what, body },
-        })
+        let call = Client::file_call(Method::GET, instance, path);
+        let mut answer = self.fetch(&call).await.map_err(|error| error.missing(|| what.clone()))?;
+        answer.body.rename(&what);
+        let FileInfo { kind, mode, user, group, .. } = info(&what, &answer.head.headers)?;
+        Ok(File { kind, mode, user, group, body: FileBody { body: answer.body } })
     }
 
-    /// Writes a file, replacing what is there.
+    /// What is at a path, without opening it: to open a pipe would wait for its other end.
+    ///
+    /// [`Error::NotFound`]: nothing is at the path, or there is no such instance.
+    pub async fn file_info(&self, instance: &str, path: &str) -> Result<FileInfo, Error> {
+        let what = format!("{path} in {instance}");
+        let call = Client::file_call(Method::HEAD, instance, path);
+        let answer = self.fetch(&call).await.map_err(|error| error.missing(|| what.clone()))?;
+        info(&what, &answer.head.headers)
+    }
+
+    /// Writes a file, replacing what is there. [`Error::NotFound`]: its folder, or the instance, does not exist.
     pub async fn push_file(&self, instance: &str, path: &str, file: &NewFile) -> Result<(), Error> {
         let call = Client::file_call(Method::POST, instance, path)
             .header("x-incus-type", "file")
@@ -145,13 +158,32 @@ impl Client {
             .header("x-incus-uid", file.user.to_string())
             .header("x-incus-gid", file.group.to_string());
         let (length, content) = (file.content.len() as u64, file.content.clone());
-        self.upload(call, length, std::io::Cursor::new(content)).await.map(|_| ())
+        self.upload(&call, length, std::io::Cursor::new(content)).await.map(|_| ())
     }
 
-    /// Removes a file, or an empty folder.
+    /// Removes a file, or an empty folder. [`Error::NotFound`] when there is none.
     pub async fn delete_file(&self, instance: &str, path: &str) -> Result<(), Error> {
         self.tell(Client::file_call(Method::DELETE, instance, path)).await
     }
+}
+
+fn info(what: &str, headers: &HeaderMap) -> Result<FileInfo, Error> {
+    let kind = match header(headers, "x-incus-type") {
+        Some("file") => FileKind::File,
+        Some("directory") => FileKind::Folder,
+        Some("symlink") => FileKind::Link,
+        kind => return Err(Error::shape(what, format!("it is of the kind {kind:?}"))),
+    };
+    let number = |name, radix| {
+        header(headers, name).and_then(|text| u32::from_str_radix(text, radix).ok()).unwrap_or(0)
+    };
+    Ok(FileInfo {
+        kind,
+        mode: number("x-incus-mode", 8),
+        user: number("x-incus-uid", 10),
+        group: number("x-incus-gid", 10),
+        bytes: header(headers, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0),
+    })
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

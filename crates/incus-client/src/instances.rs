@@ -7,10 +7,18 @@ use std::time::Duration;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use crate::client::{Call, Client, Tag, Tagged, segment};
+use crate::call::{Call, segment};
+use crate::client::{Client, Tag, Tagged};
 use crate::error::Error;
 use crate::operations::Operation;
+
+const DESTROY_PAUSE_MIN: Duration = Duration::from_millis(50);
+const DESTROY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Among the API's status codes (rest-api.md, "List of current status codes").
+const STOPPED: u16 = 102;
+const RUNNING: u16 = 103;
 
 /// Configuration keys.
 pub type Config = BTreeMap<String, String>;
@@ -52,13 +60,13 @@ pub struct Instance {
     #[serde(default)]
     pub status_code: u16,
     /// Its own keys, with those that the server keeps (`volatile.*`).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub config: Config,
     /// Its own devices.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub devices: Devices,
     /// Its devices and those of its profiles.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub expanded_devices: Devices,
     /// When it was made, RFC 3339.
     #[serde(default)]
@@ -74,7 +82,12 @@ pub struct Instance {
 impl Instance {
     /// Whether it runs.
     pub fn is_running(&self) -> bool {
-        self.status_code == 103
+        self.status_code == RUNNING
+    }
+
+    /// Whether it is stopped. It may also be neither: frozen, say, or in error.
+    pub fn is_stopped(&self) -> bool {
+        self.status_code == STOPPED
     }
 
     /// The fingerprint of the image that it was made from.
@@ -169,9 +182,9 @@ pub struct InstanceState {
     pub pid: i64,
 }
 
-/// A condition on the list of instances, in the API's filter language.
+/// A condition on the list of instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter(Vec<String>);
+pub struct Filter(Vec<(String, String)>);
 
 impl Filter {
     /// Every instance.
@@ -179,11 +192,40 @@ impl Filter {
         Filter::default()
     }
 
-    /// Those that also have this configuration key with this value.
-    pub fn and_config(mut self, key: &str, value: &str) -> Filter {
-        // Values are regular expressions and end at a space (shared/filter); what we compare holds neither.
-        self.0.push(format!("config.{key} eq {value}"));
+    /// Those that also have this configuration key with exactly this value.
+    pub fn and_config(mut self, key: impl Into<String>, value: impl Into<String>) -> Filter {
+        self.0.push((key.into(), value.into()));
         self
+    }
+
+    fn lets_through(&self, instance: &Instance) -> bool {
+        self.0.iter().all(|(key, value)| instance.config.get(key) == Some(value))
+    }
+
+    /// The condition in the API's filter language, as far as that goes; `None` where it goes not at all.
+    ///
+    /// Incus compares with a regular expression that ignores case, splits at spaces, and takes quotes and commas for its own
+    /// (internal/filter). So all but letters and digits is escaped, and the answer is looked through once more.
+    fn expression(&self) -> Option<String> {
+        let is_plain =
+            |key: &str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let clauses: Vec<String> = self
+            .0
+            .iter()
+            .filter(|(key, value)| is_plain(key) && !value.is_empty())
+            .map(|(key, value)| {
+                let mut pattern = String::new();
+                for character in value.chars() {
+                    if character.is_ascii_alphanumeric() {
+                        pattern.push(character);
+                    } else {
+                        pattern.push_str(&format!("\\x{{{:x}}}", u32::from(character)));
+                    }
+                }
+                format!("config.{key} eq {pattern}")
+            })
+            .collect();
+        Some(clauses.join(" and ")).filter(|expression| !expression.is_empty())
     }
 }
 
@@ -193,31 +235,37 @@ impl Client {
     }
 
     /// Makes an instance, and starts it when it says so.
+    ///
+    /// - [`Error::Refused`]: a limit or a restriction of the project, or an image or device that does not exist.
+    /// - [`Error::OperationFailed`]: it could not be made, such as when there is one of that name, or not be started. One that
+    ///   was made but not started stays.
     pub async fn create_instance(&self, instance: &NewInstance) -> Result<(), Error> {
-        self.begin_create_instance(instance).await?.wait(self.deadline()).await.map(|_| ())
+        let start = Instant::now();
+        self.begin_create_instance(instance).await?.wait_since(start, self.deadline()).await.map(|_| ())
     }
 
-    /// Begins to make an instance.
+    /// Begins to make an instance. Errors as in [`Client::create_instance`], as far as they are known at once.
     pub async fn begin_create_instance(&self, instance: &NewInstance) -> Result<Operation, Error> {
         let body = serde_json::to_value(instance).map_err(|error| Error::shape("new instance", error))?;
         self.begin(Call::new(Method::POST, "/1.0/instances").json(body).targeted()).await
     }
 
-    /// One instance, with its version.
+    /// One instance, with its version. [`Error::NotFound`] when there is none.
     pub async fn instance(&self, name: &str) -> Result<Tagged<Instance>, Error> {
-        self.ask_tagged(Call::get(Client::instance_path(name))).await.map_err(|error| match error {
-            Error::NotFound { .. } => Error::NotFound { what: format!("instance {name}") },
-            error => error,
-        })
+        self.ask_tagged(Call::get(Client::instance_path(name)))
+            .await
+            .map_err(|error| error.missing(|| format!("instance {name}")))
     }
 
     /// The instances that a filter lets through.
     pub async fn instances(&self, filter: &Filter) -> Result<Vec<Instance>, Error> {
         let mut call = Call::get("/1.0/instances").query("recursion", "1");
-        if !filter.0.is_empty() {
-            call = call.query("filter", filter.0.join(" and "));
+        if let Some(expression) = filter.expression() {
+            call = call.query("filter", expression);
         }
-        self.ask(call).await
+        let mut found: Vec<Instance> = self.ask_list(call).await?;
+        found.retain(|instance| filter.lets_through(instance));
+        Ok(found)
     }
 
     /// Sets keys and devices, of a running instance too. With a tag, only if nobody changed it since: else [`Error::Stale`].
@@ -232,7 +280,8 @@ impl Client {
         self.tell(call).await
     }
 
-    /// Starts or ends an instance, and waits until it is done.
+    /// Starts or ends an instance, and waits until it is done. [`Error::NotFound`] when there is none,
+    /// [`Error::OperationFailed`] or [`Error::Refused`] when it is in that state already or can't be brought there.
     pub async fn change_state(&self, name: &str, change: StateChange) -> Result<(), Error> {
         let (action, is_forced) = match change {
             StateChange::Start => ("start", false),
@@ -245,47 +294,92 @@ impl Client {
         self.operate(Call::new(Method::PUT, path).json(body)).await.map(|_| ())
     }
 
-    /// What an instance uses now.
+    /// What an instance uses now. [`Error::NotFound`] when there is none.
     pub async fn instance_state(&self, name: &str) -> Result<InstanceState, Error> {
         self.ask(Call::get(format!("{}/state", Client::instance_path(name)))).await
     }
 
-    /// Deletes a stopped instance.
+    /// Deletes a stopped instance. [`Error::Refused`] when it runs, [`Error::NotFound`] when there is none.
     pub async fn delete_instance(&self, name: &str) -> Result<(), Error> {
         self.operate(Call::new(Method::DELETE, Client::instance_path(name))).await.map(|_| ())
     }
 
     /// Pulls the plug of an instance, deletes it, and looks whether it is gone, as often as the deadline allows. One that
     /// does not exist is gone.
+    ///
+    /// A right that is missing ends it at once; any other failure only when the deadline is over, with the last one.
     pub async fn destroy_instance(&self, name: &str) -> Result<(), Error> {
-        let start = tokio::time::Instant::now();
-        let mut pause = Duration::from_millis(50);
+        let (start, deadline) = (Instant::now(), self.deadline());
+        let mut pause = DESTROY_PAUSE_MIN;
         loop {
-            let found = match self.instance(name).await {
+            let left = deadline.saturating_sub(start.elapsed());
+            let tried = self.with_deadline(left).destroy_once(name).await;
+            match &tried {
+                Ok(()) => {}
                 Err(Error::NotFound { .. }) => return Ok(()),
-                Err(error) => Err(error),
-                Ok(found) => {
-                    // An ephemeral one is gone with its end, another one is to be deleted: look again either way.
-                    if found.value.status_code == 102 {
-                        self.delete_instance(name).await
-                    } else {
-                        self.change_state(name, StateChange::Kill).await
-                    }
+                Err(Error::Refused { status: 401 | 403, .. } | Error::Untrusted { .. }) => return tried,
+                // Another request may hold it, or the server may be on its way back.
+                Err(_) => {
+                    sleep(pause.min(deadline.saturating_sub(start.elapsed()))).await;
+                    pause = (pause * 2).min(DESTROY_PAUSE_MAX);
                 }
-            };
-            let last = match found {
-                Ok(()) => None,
-                Err(Error::NotFound { .. }) => return Ok(()),
-                Err(error) => Some(error),
-            };
-            if start.elapsed() >= self.deadline() {
-                let what = format!("deletion of instance {name}");
-                return Err(last.unwrap_or(Error::TimedOut { what, after: self.deadline() }));
             }
-            if last.is_some() {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(2));
+            if start.elapsed() >= deadline {
+                let what = format!("deletion of instance {name}");
+                return match tried {
+                    Ok(()) | Err(Error::TimedOut { .. }) => Err(Error::TimedOut { what, after: deadline }),
+                    failed => failed,
+                };
             }
         }
+    }
+
+    /// Goes one step towards the end of an instance. [`Error::NotFound`] when there is none to go.
+    async fn destroy_once(&self, name: &str) -> Result<(), Error> {
+        let start = Instant::now();
+        let found = self.instance(name).await?;
+        let rest = self.with_deadline(self.deadline().saturating_sub(start.elapsed()));
+        // An ephemeral one is gone with its end, another one is to be deleted: the next look tells.
+        if found.value.is_stopped() {
+            rest.delete_instance(name).await
+        } else {
+            rest.change_state(name, StateChange::Kill).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_safe_in_the_language_of_the_api() {
+        let filter = Filter::all().and_config("user.run", "a-1").and_config("user.text", "x or y,\"z\"$");
+        assert_eq!(
+            filter.expression().unwrap(),
+            r"config.user.run eq a\x{2d}1 and config.user.text eq x\x{20}or\x{20}y\x{2c}\x{22}z\x{22}\x{24}"
+        );
+        assert_eq!(Filter::all().expression(), None);
+        // What the language can't say is left to the second look.
+        assert_eq!(Filter::all().and_config("user.a b", "1").and_config("user.c", "").expression(), None);
+    }
+
+    #[test]
+    fn a_filter_compares_exactly() {
+        let instance = |value: &str| Instance {
+            config: Config::from([("user.run".to_owned(), value.to_owned())]),
+            ..serde_json::from_value(json!({ "name": "one", "type": "container" })).unwrap()
+        };
+        let filter = Filter::all().and_config("user.run", "a");
+        assert!(filter.lets_through(&instance("a")));
+        assert!(!filter.lets_through(&instance("A")));
+        assert!(!Filter::all().and_config("user.other", "").lets_through(&instance("a")));
+    }
+
+    #[test]
+    fn what_is_null_is_empty() {
+        let value = json!({ "name": "one", "type": "container", "config": null, "devices": null });
+        let instance: Instance = serde_json::from_value(value).unwrap();
+        assert!(instance.config.is_empty() && instance.devices.is_empty());
     }
 }

@@ -3,7 +3,8 @@
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::client::{Call, Client, segment};
+use crate::call::{Call, segment};
+use crate::client::Client;
 use crate::error::Error;
 use crate::instances::Config;
 
@@ -19,7 +20,7 @@ pub struct Network {
     #[serde(default)]
     pub managed: bool,
     /// Its keys.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub config: Config,
 }
 
@@ -38,12 +39,11 @@ pub struct NewNetwork {
 }
 
 impl Client {
-    /// A network by name.
+    /// A network by name. [`Error::NotFound`] when there is none.
     pub async fn network(&self, name: &str) -> Result<Network, Error> {
-        self.ask(Call::get(network_path(name))).await.map_err(|error| match error {
-            Error::NotFound { .. } => Error::NotFound { what: format!("network {name}") },
-            error => error,
-        })
+        self.ask(Call::get(network_path(name)))
+            .await
+            .map_err(|error| error.missing(|| format!("network {name}")))
     }
 
     /// Makes a network. [`Error::Conflict`] when there is one of that name.
@@ -52,13 +52,13 @@ impl Client {
         self.tell(Call::new(Method::POST, "/1.0/networks").json(body)).await
     }
 
-    /// Sets keys of a network; an empty value removes one.
+    /// Sets keys of a network; an empty value removes one, and what is not named stays.
     pub async fn patch_network(&self, name: &str, config: &Config) -> Result<(), Error> {
         let body = serde_json::json!({ "config": config });
         self.tell(Call::new(Method::PATCH, network_path(name)).json(body)).await
     }
 
-    /// Removes a network that nothing uses.
+    /// Removes a network that nothing uses. [`Error::Refused`] when something does, [`Error::NotFound`] when there is none.
     pub async fn delete_network(&self, name: &str) -> Result<(), Error> {
         self.tell(Call::new(Method::DELETE, network_path(name))).await
     }

@@ -1,23 +1,33 @@
 //! Work that goes on after the server has answered.
+//!
+//! Invariant: how an operation ended is read from its record, never from the status of the request that waits for it:
+//! Incus 6.0 answers that with the operation's own error, or with 500 when the time for waiting is over.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::client::{Call, Client, segment};
+use crate::call::{Call, segment};
+use crate::client::Client;
 use crate::error::Error;
 
 /// How long the request for a cancel may take.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the server is asked to wait at once: shorter than what proxies let pass in silence.
+const SLICE: Duration = Duration::from_secs(30);
 /// What the server needs to answer, beside the time that it was asked to wait.
-const ANSWER_MARGIN: Duration = Duration::from_secs(5);
-/// `Success` among the API's status codes (rest-api.md, "List of current status codes").
+const ANSWER_MARGIN: Duration = Duration::from_secs(10);
+/// A server that does not wait is asked again after a pause, longer each time.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often in a row the connection may be lost while it waits.
+const LOSSES_MAX: u32 = 2;
+/// `Success` among the API's status codes (rest-api.md, "List of current status codes"); all below go on.
 const SUCCESS: u16 = 200;
-/// From here on, an operation has ended badly.
-const FAILURES: u16 = 400;
 
 /// An operation as the server tells of it.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,7 +37,7 @@ pub struct OperationRecord {
     /// What it does, for people.
     #[serde(default)]
     pub description: String,
-    /// 103 while it runs, 200 when it went well, 400 and above when it did not.
+    /// 103 while it runs, 200 when it went well, 400 when it failed, 401 when it was cancelled.
     pub status_code: u16,
     /// What went wrong.
     #[serde(default)]
@@ -37,10 +47,17 @@ pub struct OperationRecord {
     pub metadata: Value,
     /// The API's paths of what it works on, by kind.
     #[serde(default)]
-    pub resources: Option<std::collections::BTreeMap<String, Vec<String>>>,
-    /// Whether it may be cancelled.
+    pub resources: Option<BTreeMap<String, Vec<String>>>,
+    /// Whether it may be cancelled. Incus lets few be: most go on to their end.
     #[serde(default)]
     pub may_cancel: bool,
+}
+
+impl OperationRecord {
+    /// Whether it has ended, well or badly.
+    pub fn is_over(&self) -> bool {
+        self.status_code >= SUCCESS
+    }
 }
 
 /// An operation that was begun. Dropped before its end, it is cancelled, as far as the server can.
@@ -66,59 +83,95 @@ impl Operation {
         &self.what
     }
 
-    fn path(&self) -> String {
-        format!("/1.0/operations/{}", segment(&self.record.id))
+    /// Waits for its end. Dropping the wait cancels the operation.
+    ///
+    /// - [`Error::OperationFailed`]: it ended badly.
+    /// - [`Error::OperationForgotten`]: the server does not know it any more.
+    /// - [`Error::TimedOut`]: the deadline came first; the operation is cancelled.
+    /// - [`Error::Dropped`]: the server was lost, twice in a row, or does not listen any more.
+    pub async fn wait(self, deadline: Duration) -> Result<OperationRecord, Error> {
+        self.wait_since(Instant::now(), deadline).await
     }
 
-    /// Waits for its end. When the deadline comes first, it is cancelled.
-    pub async fn wait(mut self, deadline: Duration) -> Result<OperationRecord, Error> {
-        let start = Instant::now();
-        loop {
-            let Some(left) = deadline.checked_sub(start.elapsed()) else {
-                return Err(Error::TimedOut { what: self.what.clone(), after: deadline });
-            };
-            // Whole seconds, rounded up: with 0 the server answers at once. It may answer before the end.
-            let seconds = left.as_secs().saturating_add(1).min(3600);
-            let call = Call::get(format!("{}/wait", self.path())).query("timeout", seconds.to_string());
-            let call = call.deadline(left + ANSWER_MARGIN);
-            let asked = tokio::time::timeout(left, self.client.ask::<OperationRecord>(call)).await;
-            match asked {
-                Err(_) => return Err(Error::TimedOut { what: self.what.clone(), after: deadline }),
-                Ok(Ok(record)) => self.record = record,
-                // Some servers answer with the operation's own error: 404 may be the operation's, or mean that there is none.
-                Ok(Err(Error::NotFound { .. })) => self.record = self.ended(left).await?,
-                Ok(Err(Error::Refused { status, message, .. })) => {
-                    self.is_over = true;
-                    return Err(Error::OperationFailed { what: self.what.clone(), status, message });
-                }
-                Ok(Err(error)) => return Err(error),
-            }
-            match self.record.status_code {
-                SUCCESS => {
-                    self.is_over = true;
-                    return Ok(self.record.clone());
-                }
-                status if status >= FAILURES => {
-                    self.is_over = true;
-                    let (what, message) = (self.what.clone(), self.record.err.clone());
-                    return Err(Error::OperationFailed { what, status, message });
-                }
-                _ => {}
-            }
+    /// As [`Operation::wait`], where part of the deadline is over already.
+    pub(crate) async fn wait_since(
+        self,
+        start: Instant,
+        deadline: Duration,
+    ) -> Result<OperationRecord, Error> {
+        let what = self.what.clone();
+        let record = self.ended_since(start, deadline).await?;
+        if record.status_code == SUCCESS {
+            return Ok(record);
+        }
+        Err(Error::OperationFailed { what, status: record.status_code, message: record.err })
+    }
+
+    /// Waits for its end, whichever it is.
+    pub(crate) async fn ended_since(
+        mut self,
+        start: Instant,
+        deadline: Duration,
+    ) -> Result<OperationRecord, Error> {
+        let left = deadline.saturating_sub(start.elapsed());
+        match timeout(left, self.follow(start, deadline)).await {
+            Ok(ended) => ended.map(|()| self.record.clone()),
+            Err(_) => Err(Error::TimedOut { what: self.what.clone(), after: deadline }),
         }
     }
 
-    /// The record of an operation whose end was asked for in vain.
-    async fn ended(&mut self, deadline: Duration) -> Result<OperationRecord, Error> {
-        let found = self.client.ask::<OperationRecord>(Call::get(self.path()).deadline(deadline)).await;
-        match found {
-            Ok(record) if record.status_code >= SUCCESS => Ok(record),
-            Ok(_) => Err(Error::shape(&self.what, "it runs, and can't be waited for")),
+    /// Asks until the record is that of an end.
+    async fn follow(&mut self, start: Instant, deadline: Duration) -> Result<(), Error> {
+        let (mut pause, mut losses) = (PAUSE_MIN, 0);
+        while !self.record.is_over() {
+            let asked_at = Instant::now();
+            let left = deadline.saturating_sub(start.elapsed());
+            match self.ask_to_wait(left).await {
+                Ok(record) => (self.record, losses) = (record, 0),
+                Err(Error::Dropped { .. } | Error::TimedOut { .. }) if losses + 1 < LOSSES_MAX => losses += 1,
+                // Something was sent: the request that began it.
+                Err(Error::Unreachable { source, .. }) => return Err(Error::dropped(&self.what, source)),
+                Err(error) => return Err(error),
+            }
+            if asked_at.elapsed() >= pause {
+                pause = PAUSE_MIN;
+            } else if !self.record.is_over() {
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+        self.is_over = true;
+        Ok(())
+    }
+
+    async fn ask_to_wait(&mut self, left: Duration) -> Result<OperationRecord, Error> {
+        let path = format!("/1.0/operations/{}", segment(&self.record.id));
+        let slice = left.min(SLICE);
+        // Whole seconds, rounded up: with 0 the server answers at once.
+        let seconds = slice.as_secs() + 1;
+        let call = Call::get(format!("{path}/wait")).query("timeout", seconds.to_string());
+        let refusal = match self.client.ask(call.deadline(slice + ANSWER_MARGIN)).await {
+            Err(
+                error @ (Error::NotFound { .. }
+                | Error::Conflict { .. }
+                | Error::Stale { .. }
+                | Error::Refused { .. }),
+            ) => error,
+            answered => return answered,
+        };
+        // Is that the operation's own error, or does it concern the request? Ended ones can be read for five seconds.
+        match self.client.ask(Call::get(path).deadline(ANSWER_MARGIN)).await {
             Err(Error::NotFound { .. }) => {
                 self.is_over = true;
-                Err(Error::OperationForgotten { what: self.what.clone() })
+                let what = self.what.clone();
+                Err(match refusal {
+                    Error::Refused { status, message, .. } => {
+                        Error::OperationFailed { what, status, message }
+                    }
+                    _ => Error::OperationForgotten { what },
+                })
             }
-            Err(error) => Err(error),
+            answered => answered,
         }
     }
 
@@ -131,7 +184,7 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        if self.is_over {
+        if self.is_over || self.record.is_over() {
             return;
         }
         let (client, id) = (self.client.clone(), self.record.id.clone());
@@ -148,13 +201,13 @@ impl Client {
     /// Every operation of the project, those that ended within the last seconds included.
     pub async fn operations(&self) -> Result<Vec<OperationRecord>, Error> {
         let call = Call::get("/1.0/operations").query("recursion", "1");
-        let by_status: std::collections::BTreeMap<String, Option<Vec<OperationRecord>>> =
-            self.ask(call).await?;
-        Ok(by_status.into_values().flatten().flatten().collect())
+        let by_status: Option<BTreeMap<String, Option<Vec<OperationRecord>>>> = self.ask(call).await?;
+        Ok(by_status.into_iter().flatten().filter_map(|(_, records)| records).flatten().collect())
     }
 
-    /// Asks for the end of an operation.
+    /// Asks for the end of an operation. [`Error::Refused`] when it is one that can't be cancelled: most can't.
     pub async fn cancel_operation(&self, id: &str) -> Result<(), Error> {
-        self.tell(Call::new(hyper::Method::DELETE, format!("/1.0/operations/{}", segment(id)))).await
+        let call = Call::new(hyper::Method::DELETE, format!("/1.0/operations/{}", segment(id)));
+        self.ask::<Value>(call).await.map(|_| ())
     }
 }

@@ -6,20 +6,22 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::client::{Call, Client};
+use crate::call::{Call, segment};
+use crate::client::Client;
 use crate::error::Error;
+use crate::tls::{TlsError, base64_of_certificate};
 
 /// A server.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Server {
     /// What the API can do beyond its first version.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub api_extensions: Vec<String>,
     /// `trusted`, or `untrusted`: then it says nothing more.
     #[serde(default)]
     pub auth: String,
     /// Its keys.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub config: BTreeMap<String, String>,
     /// Where it runs.
     #[serde(default)]
@@ -30,7 +32,7 @@ pub struct Server {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct ServerEnvironment {
     /// The addresses that it listens on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub addresses: Vec<String>,
     /// Its certificate, in PEM form.
     #[serde(default)]
@@ -97,7 +99,7 @@ pub struct Certificate {
     #[serde(default)]
     pub restricted: bool,
     /// Those projects.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::answer::null_as_empty")]
     pub projects: Vec<String>,
 }
 
@@ -114,8 +116,24 @@ pub struct NewCertificate {
     pub projects: Vec<String>,
 }
 
+impl NewCertificate {
+    /// A certificate that sees only these projects, from its PEM.
+    pub fn restricted<T: Into<String>>(
+        name: impl Into<String>,
+        pem: &str,
+        projects: impl IntoIterator<Item = T>,
+    ) -> Result<NewCertificate, TlsError> {
+        Ok(NewCertificate {
+            name: name.into(),
+            certificate: base64_of_certificate(pem)?,
+            restricted: true,
+            projects: projects.into_iter().map(Into::into).collect(),
+        })
+    }
+}
+
 impl Client {
-    /// What the server is.
+    /// What the server is. It answers whoever asks: see [`Server::is_trusted`].
     pub async fn server(&self) -> Result<Server, Error> {
         self.ask(Call::get("/1.0")).await
     }
@@ -127,15 +145,15 @@ impl Client {
 
     /// What the server warns of.
     pub async fn warnings(&self) -> Result<Vec<Warning>, Error> {
-        self.ask(Call::get("/1.0/warnings").global().query("recursion", "1")).await
+        self.ask_list(Call::get("/1.0/warnings").global().query("recursion", "1")).await
     }
 
     /// Whom the server trusts.
     pub async fn certificates(&self) -> Result<Vec<Certificate>, Error> {
-        self.ask(Call::get("/1.0/certificates").global().query("recursion", "1")).await
+        self.ask_list(Call::get("/1.0/certificates").global().query("recursion", "1")).await
     }
 
-    /// Trusts a certificate.
+    /// Trusts a certificate. [`Error::Conflict`] when it does already.
     pub async fn create_certificate(&self, certificate: &NewCertificate) -> Result<(), Error> {
         let mut body =
             serde_json::to_value(certificate).map_err(|error| Error::shape("new certificate", error))?;
@@ -143,9 +161,9 @@ impl Client {
         self.tell(Call::new(Method::POST, "/1.0/certificates").global().json(body)).await
     }
 
-    /// Trusts a certificate no more.
+    /// Trusts a certificate no more. [`Error::NotFound`] when it does not.
     pub async fn delete_certificate(&self, fingerprint: &str) -> Result<(), Error> {
-        let path = format!("/1.0/certificates/{}", crate::client::segment(fingerprint));
+        let path = format!("/1.0/certificates/{}", segment(fingerprint));
         self.tell(Call::new(Method::DELETE, path).global()).await
     }
 }

@@ -12,9 +12,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 
-use crate::transport::Endpoint;
+use crate::transport::{Credentials, Endpoint};
 
 const PORT_DEFAULT: u16 = 8443;
+const CERTIFICATE_BEGINS: &str = "-----BEGIN CERTIFICATE-----";
 
 /// What HTTPS needs. All texts are PEM.
 #[derive(Clone)]
@@ -69,7 +70,7 @@ impl HttpsSettings {
             .with_custom_certificate_verifier(verifier)
             .with_client_auth_cert(vec![own], key)
             .map_err(TlsError::Pair)?;
-        Ok(Endpoint::Https { host, port, tls: Arc::new(config) })
+        Ok(Endpoint::Https { host, port, tls: Credentials(Arc::new(config)) })
     }
 }
 
@@ -85,9 +86,18 @@ pub fn fingerprint_of_certificate(pem: &str) -> Result<String, TlsError> {
     Ok(text)
 }
 
+/// What stands between the first and the last line of a PEM certificate, on one line.
+pub(crate) fn base64_of_certificate(pem: &str) -> Result<String, TlsError> {
+    // So that what is cut out is known to be one.
+    fingerprint_of_certificate(pem)?;
+    let lines = pem.lines().map(str::trim).skip_while(|line| *line != CERTIFICATE_BEGINS).skip(1);
+    Ok(lines.take_while(|line| !line.starts_with("-----")).collect())
+}
+
 fn parse_url(url: &str) -> Option<(String, u16)> {
     let authority = url.strip_prefix("https://")?.trim_end_matches('/');
-    if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]%".contains(&byte);
+    if authority.is_empty() || !authority.bytes().all(is_plain) {
         return None;
     }
     if let Some(rest) = authority.strip_prefix('[') {
@@ -157,9 +167,15 @@ mod tests {
         assert_eq!(parse_url("https://ci.example"), Some(("ci.example".to_owned(), 8443)));
         assert_eq!(parse_url("https://10.0.0.1:9000/"), Some(("10.0.0.1".to_owned(), 9000)));
         assert_eq!(parse_url("https://[::1]:9000"), Some(("::1".to_owned(), 9000)));
-        for bad in
-            ["http://host", "https://", "https://:1", "https://host:x", "https://host/path", "https://a@b"]
-        {
+        for bad in [
+            "http://host",
+            "https://",
+            "https://:1",
+            "https://host:x",
+            "https://h/path",
+            "https://a@b",
+            "https://a b",
+        ] {
             assert_eq!(parse_url(bad), None, "{bad}");
         }
     }

@@ -5,16 +5,25 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
+
+use crate::error::Error;
 
 /// Where Incus keeps its socket when nothing else is said.
 const INCUS_DIR_DEFAULT: &str = "/var/lib/incus";
 /// The other place for it: systems whose service keeps only `/run` open to users.
 const SOCKET_IN_RUN: &str = "/run/incus/unix.socket";
+
+/// A peer that has gone is noticed after about half a minute.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVE_TRIES: u32 = 3;
 
 /// Where a server is.
 #[derive(Clone)]
@@ -31,9 +40,13 @@ pub enum Endpoint {
         /// Port, 8443 as a rule.
         port: u16,
         /// Client certificate and pinned server certificate.
-        tls: Arc<rustls::ClientConfig>,
+        tls: Credentials,
     },
 }
+
+/// What this client shows, and what it wants to see; made by [`HttpsSettings::endpoint`](crate::HttpsSettings::endpoint).
+#[derive(Clone)]
+pub struct Credentials(pub(crate) Arc<rustls::ClientConfig>);
 
 impl Endpoint {
     /// The socket that the variables `INCUS_SOCKET` (a path) and `INCUS_DIR` (the folder that holds `unix.socket`) name, the
@@ -64,15 +77,36 @@ impl Endpoint {
         }
     }
 
-    pub(crate) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+    pub(crate) async fn connect(&self) -> Result<Box<dyn Stream>, Error> {
+        self.open().await.map_err(|error| {
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+            match cause {
+                Some(rustls::Error::InvalidCertificate(_)) => Error::Untrusted { endpoint: self.to_string() },
+                _ => self.unreachable(error),
+            }
+        })
+    }
+
+    pub(crate) fn unreachable(&self, source: io::Error) -> Error {
+        Error::Unreachable { endpoint: self.to_string(), source }
+    }
+
+    async fn open(&self) -> io::Result<Box<dyn Stream>> {
         match self {
             Endpoint::Unix { socket } => Ok(Box::new(UnixStream::connect(socket).await?)),
             Endpoint::Https { host, port, tls } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
+                // A command may be silent for hours: only this tells a silent peer from one that has gone.
+                SockRef::from(&stream).set_tcp_keepalive(
+                    &TcpKeepalive::new()
+                        .with_time(KEEPALIVE_AFTER)
+                        .with_interval(KEEPALIVE_EVERY)
+                        .with_retries(KEEPALIVE_TRIES),
+                )?;
                 // The certificate is pinned, so its names are not looked at.
                 let name = ServerName::try_from("incus").map_err(io::Error::other)?;
-                Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+                Ok(Box::new(TlsConnector::from(Arc::clone(&tls.0)).connect(name, stream).await?))
             }
         }
     }
@@ -84,6 +118,12 @@ impl fmt::Display for Endpoint {
             Endpoint::Unix { socket } => write!(formatter, "{}", socket.display()),
             Endpoint::Https { .. } => write!(formatter, "https://{}", self.authority()),
         }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Credentials")
     }
 }
 

@@ -1,13 +1,19 @@
 //! The byte streams of an operation.
+//!
+//! Incus pings each stream every ten seconds (instance_exec.go, "channel keep alive"). Pings are taken in and answered while a
+//! stream is read, so whoever holds one has to read it now and then, even when nothing is expected.
 
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use hyper::StatusCode;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::client::{Call, Client};
+use crate::answer::{excerpt, refusal};
+use crate::call::Call;
+use crate::client::Client;
 use crate::error::Error;
 use crate::transport::Stream;
 
@@ -23,18 +29,19 @@ impl Client {
         let url = format!("ws://{}{}", endpoint.authority(), self.target_of(call));
         let request = url.into_client_request().map_err(|error| Error::shape(what, error))?;
         let connecting = async {
-            let unreachable = |source| Error::Unreachable { endpoint: endpoint.to_string(), source };
-            let stream = endpoint.connect().await.map_err(unreachable)?;
+            let stream = endpoint.connect().await?;
             let (stream, _) =
                 tokio_tungstenite::client_async(request, stream).await.map_err(|error| match error {
-                    tungstenite::Error::Http(answer) if answer.status() == 404 => {
-                        Error::OperationForgotten { what: what.to_owned() }
+                    tungstenite::Error::Http(answer) => {
+                        let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or_default();
+                        let message = excerpt(answer.body().as_deref().unwrap_or_default());
+                        refusal(what.to_owned(), status, message)
                     }
                     error => Error::dropped(what, error),
                 })?;
             Ok(WebSocket { what: what.to_owned(), stream })
         };
-        let after = self.deadline();
+        let after = self.deadline_of(call);
         timeout(after, connecting)
             .await
             .unwrap_or_else(|_| Err(Error::TimedOut { what: what.to_owned(), after }))
@@ -42,7 +49,8 @@ impl Client {
 }
 
 impl WebSocket {
-    /// The next bytes; `None` at the end. An empty text message is Incus' word for the end of one direction.
+    /// The next bytes; `None` at the end. An empty text message is Incus' word for the end of one direction (shared/ws/rwc.go).
+    /// Safe to drop at any moment.
     pub(crate) async fn read(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match self.stream.next().await {
@@ -53,6 +61,15 @@ impl WebSocket {
                 Some(Ok(Message::Close(_))) | None => return Ok(None),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(Error::dropped(&self.what, error)),
+            }
+        }
+    }
+
+    /// Takes in and forgets whatever comes, until the stream ends in one way or another.
+    pub(crate) async fn until_gone(&mut self) {
+        while let Some(Ok(message)) = self.stream.next().await {
+            if message.is_close() {
+                return;
             }
         }
     }
@@ -68,6 +85,8 @@ impl WebSocket {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Error> {
+        // What came meanwhile is taken in; that the stream has ended is for the sending to find out.
+        let _ = self.until_gone().now_or_never();
         self.stream.send(message).await.map_err(|error| Error::dropped(&self.what, error))
     }
 }

@@ -66,7 +66,8 @@ pub(crate) fn settings(config: &Config) -> Result<IncusSettings, Failure> {
     let (file, folder) = file;
     let owner = owner.map_err(Failure::infrastructure)?;
     let endpoint = endpoint(&file, &folder, config).map_err(Failure::usage)?;
-    merged(file, endpoint, owner).map_err(Failure::usage)
+    let state_root = fs::canonicalize(config.state.path()).unwrap_or(config.state.path().to_owned());
+    merged(file, endpoint, state_root, owner).map_err(Failure::usage)
 }
 
 /// The settings, and the folder that paths in them are relative to.
@@ -91,8 +92,13 @@ fn endpoint(file: &File, folder: &Path, config: &Config) -> anyhow::Result<Endpo
     Ok(settings.endpoint()?)
 }
 
-fn merged(file: File, endpoint: Endpoint, owner: String) -> anyhow::Result<IncusSettings> {
-    let mut settings = IncusSettings::new(endpoint, owner);
+fn merged(
+    file: File,
+    endpoint: Endpoint,
+    state_root: PathBuf,
+    owner: String,
+) -> anyhow::Result<IncusSettings> {
+    let mut settings = IncusSettings::new(endpoint, state_root, owner);
     settings.project = file.project.unwrap_or(settings.project);
     settings.profile = file.profile.unwrap_or(settings.profile);
     settings.network = file.network.unwrap_or(settings.network);
@@ -132,7 +138,7 @@ mod tests {
 
     fn parsed(text: &str) -> anyhow::Result<IncusSettings> {
         let endpoint = Endpoint::Unix { socket: "/nowhere".into() };
-        merged(toml::from_str(text)?, endpoint, "owner".to_owned())
+        merged(toml::from_str(text)?, endpoint, "/state".into(), "owner".to_owned())
     }
 
     #[test]

@@ -51,12 +51,12 @@ impl Daemon {
         })
     }
 
-    /// The command line client, told of this daemon and of nobody's configuration. It reads no input and is ended when it
-    /// takes too long.
+    /// The command line client, told of this daemon and of nobody's configuration. It shows no progress, reads no
+    /// input, and is ended when it takes too long.
     pub fn command(&self) -> Result<Command, TestbedError> {
         let client = Programs::find()?.client;
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", CLIENT_DEADLINE_S]).arg(client).stdin(Stdio::null());
+        command.args(["--kill-after=5", CLIENT_DEADLINE_S]).arg(client).arg("--quiet").stdin(Stdio::null());
         for variable in ["INCUS_SOCKET", "INCUS_REMOTE", "INCUS_PROJECT"] {
             command.env_remove(variable);
         }

@@ -1,7 +1,8 @@
 # Keeps one Incus daemon for a test process, and removes every trace of it when that process is gone.
 #
-# Standard input: `term` and `kill` end the daemon that way and start it again; the end of the file ends it for good.
-# Standard output: `pid N` after each start; at the end a line `left …` for everything that could not be removed.
+# Standard input: `term` and `kill` end the daemon that way and start it again, `crash` does not start it; the end of the
+# file ends it for good.
+# Standard output: `pid N` after each start, `down` after a crash; at the end `left …` for all that could not be removed.
 # Environment: FOLDER (all is below it), INCUS_DIR, INCUS_CONF, PATH, INCUSD and INCUS_GROUP (program, socket's group).
 #
 # Invariants: nothing is removed while something is mounted below the folder, for a mount may show files of the user's;
@@ -39,6 +40,7 @@ end() {
         sleep 0.02
     done
     wait "$daemon" 2>/dev/null
+    return 0
 }
 
 # Through the daemon, so that control groups, profiles and mounts go the way that they came.
@@ -53,12 +55,11 @@ delete_instances() {
 
 # The daemon's helpers have its environment; a container's monitor may have written its title over that.
 helpers() {
-    for process in /proc/[0-9]*; do
-        if grep -qzxF "PIKA_TESTBED=$FOLDER" "$process/environ" ||
-            grep -qF "[lxc monitor] $FOLDER/" "$process/cmdline"; then
-            echo "${process#/proc/}"
-        fi
-    done 2>/dev/null
+    {
+        grep -lszxF "PIKA_TESTBED=$FOLDER" /proc/[0-9]*/environ
+        # An expression that does not match itself, among the arguments of this very command.
+        grep -ls "\[lxc monitor\] $FOLDER/" /proc/[0-9]*/cmdline
+    } | cut -d / -f 3 | sort -u
 }
 
 # The first process of a container has neither, but its parent is a helper; with it end all processes in the container.
@@ -66,6 +67,21 @@ children() {
     for parent in "$@"; do
         grep -ls "^PPid:[[:space:]]$parent\$" /proc/[0-9]*/status | cut -d / -f 3
     done
+}
+
+# Of the containers that these processes are in or watch.
+control_groups() {
+    for process in "$@"; do
+        sed -n 's#^[^:]*:[^:]*:\(.*/lxc\.\(monitor\|payload\)\.[^/]*\).*#\1#p' "/proc/$process/cgroup"
+    done 2>/dev/null | sort -u
+}
+
+# Below the one mount point of version 2, or each of version 1. Fails where a process has not quite ended.
+remove_control_group() {
+    for top in /sys/fs/cgroup /sys/fs/cgroup/*; do
+        [ ! -d "$top$1" ] || find "$top$1" -depth -type d -exec rmdir {} +
+        [ ! -d "$top$1" ] || return
+    done 2>/dev/null
 }
 
 mounts() {
@@ -79,11 +95,20 @@ clean_up() {
     lives && delete_instances
     # All that it would do on TERM, in two seconds, is what follows.
     end KILL 0
+    groups=
     for _ in 1 2 3 4 5; do
         left=$(helpers)
         [ -n "$left" ] || break
-        kill -s KILL $(children $left) $left 2>/dev/null
+        left="$(children $left) $left"
+        groups="$groups $(control_groups $left)"
+        kill -s KILL $left 2>/dev/null
         sleep 0.05
+    done
+    for group in $groups; do
+        for _ in 1 2 3 4 5; do
+            remove_control_group "$group" && break
+            sleep 0.05
+        done
     done
     for _ in 1 2 3 4 5; do
         [ -n "$(mounts)" ] || break
@@ -101,8 +126,8 @@ clean_up() {
 start
 while read -r order; do
     case $order in
-        term) end TERM 750 ;;
-        kill) end KILL 0 ;;
+        term) end TERM 750 && start ;;
+        kill) end KILL 0 && start ;;
+        crash) end KILL 0 && echo down ;;
     esac
-    start
 done

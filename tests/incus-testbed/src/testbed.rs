@@ -33,6 +33,7 @@ const FOLDER_BYTES_MAX: usize = 80;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// For the supervisor to end a daemon that does not want to.
 const RESTART_DEADLINE: Duration = Duration::from_secs(30);
+const NO_ANSWER: TestbedError = TestbedError::Supervisor { deadline: RESTART_DEADLINE };
 /// To delete all instances and remove everything.
 const STOP_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -85,7 +86,7 @@ impl Testbed {
         Ok(testbed)
     }
 
-    /// The daemon's process.
+    /// The daemon's process; the last one, after a crash.
     pub fn pid(&self) -> u32 {
         self.supervisor().pid
     }
@@ -102,12 +103,19 @@ impl Testbed {
 
     /// Ends the daemon as an upgrade would, with TERM, and starts it again. Instances live on.
     pub fn restart(&self) -> Result<(), TestbedError> {
-        self.order("term")
+        self.start_again("term")
     }
 
     /// Ends the daemon as a crash would, with KILL, and starts it again. Instances live on.
     pub fn kill(&self) -> Result<(), TestbedError> {
-        self.order("kill")
+        self.start_again("kill")
+    }
+
+    /// Ends the daemon as a crash would, with KILL. It stays away until [`restart`](Testbed::restart); instances live on.
+    pub fn crash(&self) -> Result<(), TestbedError> {
+        let mut supervisor = self.supervisor();
+        supervisor.order("crash")?;
+        supervisor.answer().filter(|line| line == "down").map(drop).ok_or(NO_ANSWER)
     }
 
     /// What the daemon and the supervisor have printed so far.
@@ -124,18 +132,15 @@ impl Testbed {
         self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn order(&self, order: &str) -> Result<(), TestbedError> {
+    fn start_again(&self, order: &str) -> Result<(), TestbedError> {
         let mut supervisor = self.supervisor();
-        let orders = supervisor.orders.as_mut();
-        let written = orders.map(|orders| writeln!(orders, "{order}"));
-        written.transpose().map_err(TestbedError::io("tell the supervisor what to do"))?;
+        supervisor.order(order)?;
         self.wait_for_start(&mut supervisor)
     }
 
     fn wait_for_start(&self, supervisor: &mut Supervisor) -> Result<(), TestbedError> {
-        let answer = supervisor.answers.recv_timeout(RESTART_DEADLINE).ok();
-        let pid = answer.and_then(|line| line.strip_prefix("pid ")?.parse().ok());
-        supervisor.pid = pid.ok_or(TestbedError::Supervisor { deadline: RESTART_DEADLINE })?;
+        let pid = supervisor.answer().and_then(|line| line.strip_prefix("pid ")?.parse().ok());
+        supervisor.pid = pid.ok_or(NO_ANSWER)?;
         if self.daemon.wait_until_ready(supervisor.pid, START_DEADLINE) {
             return Ok(());
         }
@@ -217,6 +222,15 @@ impl Supervisor {
             });
         }
         Ok(Supervisor { child, orders, answers, pid: 0 })
+    }
+
+    fn order(&mut self, order: &str) -> Result<(), TestbedError> {
+        let written = self.orders.as_mut().map(|orders| writeln!(orders, "{order}"));
+        written.transpose().map(drop).map_err(TestbedError::io("tell the supervisor what to do"))
+    }
+
+    fn answer(&self) -> Option<String> {
+        self.answers.recv_timeout(RESTART_DEADLINE).ok()
     }
 }
 

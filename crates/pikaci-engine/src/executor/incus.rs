@@ -26,12 +26,14 @@ use std::convert::Infallible;
 use std::fs;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use incus_client::{Client, Error, OperationRecord};
 use pikaci::record::phase;
 use pikaci::{ExecutorKind, GuestExit, JobSpec};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 pub use context::{Mount, RemoteLinuxVmContext};
@@ -64,6 +66,8 @@ pub struct IncusExecutor {
     images: Images,
     facts: tokio::sync::OnceCell<check::Facts>,
     has_warned: AtomicBool,
+    /// One top-up at a time: two would both make what is missing.
+    topping_up: Arc<Mutex<()>>,
 }
 
 impl IncusExecutor {
@@ -72,7 +76,8 @@ impl IncusExecutor {
         let client = settings.client();
         let images = Images::default();
         let facts = tokio::sync::OnceCell::new();
-        IncusExecutor { client, settings, images, facts, has_warned: AtomicBool::new(false) }
+        let (has_warned, topping_up) = (AtomicBool::new(false), Arc::default());
+        IncusExecutor { client, settings, images, facts, has_warned, topping_up }
     }
 
     /// The server, seen through the project of the jobs.
@@ -237,7 +242,7 @@ impl IncusExecutor {
     ) -> Execution {
         let client = self.client.with_deadline(DELETE_DEADLINE);
         let (settings, image) = (self.settings.clone(), attempt.job.image.clone());
-        let scratch = attempt.scratch_dir.clone();
+        let (scratch, topping_up) = (attempt.scratch_dir.clone(), Arc::clone(&self.topping_up));
         let cleanup = Box::pin(async move {
             let deleted = match instance {
                 None => Ok(()),
@@ -248,6 +253,7 @@ impl IncusExecutor {
                     )
                 }),
             };
+            let _alone = topping_up.lock().await;
             let filled = pool::top_up_image(&client, &settings, &image).await;
             let filled =
                 filled.map_err(|error| format!("cannot top up the pool of {image}: {}", described(&error)));
@@ -315,3 +321,6 @@ pub(crate) fn described(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

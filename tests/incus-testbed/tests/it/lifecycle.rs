@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use incus_testbed::{Testbed, TestbedError};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::guest::{import_image, init_of};
 use crate::traces;
 
-fn folder_of(testbed: &Testbed) -> std::path::PathBuf {
+fn folder_of(testbed: &Testbed) -> PathBuf {
     testbed.incus_dir().parent().unwrap().to_owned()
 }
 
@@ -51,11 +50,18 @@ fn a_testbed_whose_daemon_is_dead_leaves_nothing_either() {
     import_image(&testbed, &[]);
     testbed.incus(&["launch", "tiny", "c1"]).unwrap();
     let init = init_of(&testbed, "c1");
-    let daemon = Pid::from_raw(testbed.pid().try_into().unwrap()).unwrap();
-    kill_process(daemon, Signal::KILL).unwrap();
+    testbed.crash().unwrap();
+    assert!(testbed.incus(&["list"]).is_err() && traces::is_alive(init));
+    testbed.restart().unwrap();
+    assert_eq!(init_of(&testbed, "c1"), init);
+    let groups = traces::control_groups_of(init);
+    assert!(!groups.is_empty());
+    testbed.crash().unwrap();
     drop(testbed);
     assert!(!traces::is_alive(init));
     assert_eq!(traces::of(&folder), Vec::<String>::new());
+    let left: Vec<_> = groups.iter().filter(|group| group.exists()).collect();
+    assert!(left.is_empty(), "left: {left:?}");
 }
 
 #[test]

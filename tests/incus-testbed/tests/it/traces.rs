@@ -1,6 +1,7 @@
 //! What a testbed would leave on the machine, found in other ways than the supervisor's.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -40,4 +41,18 @@ pub(crate) fn gone(folder: &Path, deadline: Duration) {
 pub(crate) fn is_alive(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+/// The control groups of a container, whatever version the machine has, by its first process.
+pub(crate) fn control_groups_of(init: u32) -> Vec<PathBuf> {
+    let groups = fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap();
+    let paths =
+        groups.lines().filter_map(|line| line.splitn(3, ':').last()).filter(|path| path.contains("/lxc."));
+    let paths: BTreeSet<&str> = paths.collect();
+    let top = Path::new("/sys/fs/cgroup");
+    let mut tops: Vec<PathBuf> = fs::read_dir(top).unwrap().flatten().map(|entry| entry.path()).collect();
+    tops.push(top.to_owned());
+    let folders =
+        paths.iter().flat_map(|path| tops.iter().map(move |top| top.join(path.trim_start_matches('/'))));
+    folders.filter(|folder| folder.is_dir()).collect()
 }

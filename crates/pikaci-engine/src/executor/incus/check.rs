@@ -59,6 +59,7 @@ pub(crate) async fn check(
         reasons.push(no_virtual_machines(client).await);
     }
     if let Some(project) = &project {
+        reasons.extend(of_shares(project, settings));
         reasons.extend(jobs.iter().flat_map(|job| of_limits(job, project)));
     }
     reasons.extend(jobs.iter().flat_map(|job| of_job(job, found.get(job.image.as_str()), network.as_ref())));
@@ -111,6 +112,21 @@ fn of_host(server: &Server, settings: &IncusSettings, client: &Client) -> Option
             client.endpoint()
         )
     })
+}
+
+/// A project may let in folders below some paths only.
+fn of_shares(project: &Project, settings: &IncusSettings) -> Option<String> {
+    let paths = project.config.get("restricted.devices.disk.paths")?;
+    let is_restricted = project.config.get("restricted").is_some_and(|restricted| restricted == "true");
+    let is_allowed = |path: &str| !path.is_empty() && settings.state_root.starts_with(path);
+    if !is_restricted || paths.split(',').any(is_allowed) {
+        return None;
+    }
+    let folder = settings.state_root.display();
+    Some(format!(
+        "project {} does not let in {folder}; `pikaci init-incus --share {folder}` allows it",
+        project.name
+    ))
 }
 
 fn of_images(found: &BTreeMap<&str, Result<Image, Error>>) -> Vec<String> {

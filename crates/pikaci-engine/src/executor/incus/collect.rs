@@ -92,17 +92,16 @@ impl Collector<'_> {
 
     /// Keeps one file, if it is declared. Returns whether it is a folder.
     async fn take(&mut self, path: &Path) -> Result<bool, String> {
-        let mut file = match self.client.file(self.instance, &inside(path)).await {
-            Ok(file) => file,
+        let info = match self.client.file_info(self.instance, &inside(path)).await {
+            Ok(info) => info,
             Err(Error::NotFound { .. }) => return Ok(false),
-            // A pipe or a socket can't be told of.
             Err(Error::Refused { .. } | Error::Shape { .. }) => {
                 self.refuse(path, "no regular file");
                 return Ok(false);
             }
             Err(error) => return Err(described(&error)),
         };
-        match file.kind {
+        match info.kind {
             FileKind::Folder => return Ok(true),
             FileKind::Link => {
                 self.refuse(path, "no regular file");
@@ -117,11 +116,25 @@ impl Collector<'_> {
             self.refuse(path, "too many files");
             return Ok(false);
         }
+        if self.bytes.saturating_add(info.bytes) > BYTES_MAX {
+            self.refuse(path, "too many bytes");
+            return Err(format!("there are more than {BYTES_MAX} bytes"));
+        }
         let target = self.attempt.artifacts_dir.join(path);
         let cannot = |error: std::io::Error| format!("cannot write {}: {error}", target.display());
         // The host's folder was made by this program alone, so nothing in it leads elsewhere.
         fs::create_dir_all(target.parent().unwrap_or(&target)).map_err(cannot)?;
         let mut kept = File::create(&target).map_err(cannot)?;
+        self.files += 1;
+        if info.bytes == 0 {
+            // Or a pipe, which must not be opened.
+            return Ok(false);
+        }
+        let mut file = match self.client.file(self.instance, &inside(path)).await {
+            Ok(file) if file.kind == FileKind::File => file,
+            Ok(_) | Err(Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(described(&error)),
+        };
         while let Some(bytes) = file.body.read().await.map_err(|error| described(&error))? {
             self.bytes = self.bytes.saturating_add(bytes.len() as u64);
             if self.bytes > BYTES_MAX {
@@ -131,7 +144,6 @@ impl Collector<'_> {
             }
             kept.write_all(&bytes).map_err(cannot)?;
         }
-        self.files += 1;
         Ok(false)
     }
 

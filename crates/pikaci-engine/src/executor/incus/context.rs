@@ -67,6 +67,8 @@ pub struct RemoteLinuxVmContext {
     pub processes_max: u32,
     /// How long it may take until commands can be run in it.
     pub boot_deadline: Duration,
+    /// How long a share may take until it is there.
+    pub mount_deadline: Duration,
     /// The run, for the instance's keys.
     pub run_id: RunId,
     /// The job.
@@ -89,7 +91,8 @@ impl RemoteLinuxVmContext {
         let job: &JobSpec = &attempt.job;
         let snapshot = Mount {
             device: "snapshot".to_owned(),
-            source: attempt.snapshot_dir.clone(),
+            // The server follows no link out of the folders that it lets in.
+            source: std::fs::canonicalize(&attempt.snapshot_dir).unwrap_or(attempt.snapshot_dir.clone()),
             path: SNAPSHOT_PATH.to_owned(),
             digest: attempt.snapshot_digest.as_str().to_owned(),
         };
@@ -106,6 +109,7 @@ impl RemoteLinuxVmContext {
             disk_bytes: job.disk_bytes,
             processes_max: settings.processes_max,
             boot_deadline: settings.boot_deadline,
+            mount_deadline: settings.mount_deadline,
             run_id: attempt.run_id.clone(),
             job_id: job.id.clone(),
             attempt: attempt.number,
@@ -145,6 +149,7 @@ pub(crate) fn sample_remote_context() -> RemoteLinuxVmContext {
         disk_bytes: None,
         processes_max: 4096,
         boot_deadline: Duration::from_secs(120),
+        mount_deadline: Duration::from_secs(30),
         run_id: RunId::parse("20260301T142233Z-7f3a9c10").unwrap(),
         job_id: JobId::parse("unit").unwrap(),
         attempt: 1,

@@ -19,8 +19,8 @@ use super::{Attempt, RemoteLinuxVmContext, build_remote_incus_launch_command, de
 const SIGTERM: i32 = 15;
 /// After the guest's own grace, before the instance is given up.
 const KILL_AFTER: Duration = Duration::from_millis(1000);
-/// How much later than the guest's deadline the host's is. Mounts may take the guest half a minute.
-const HOST_MARGIN: Duration = Duration::from_secs(60);
+/// How much later than the guest's deadline the host's is.
+const HOST_MARGIN: Duration = Duration::from_secs(30);
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A result, or the words of a runner that has none. More is none of either.
@@ -68,7 +68,7 @@ impl<'a> Follower<'a> {
             log.set_len(0)?;
         }
         let offset = log.metadata()?.len();
-        let limit = attempt.job.timeout() + Duration::from_millis(GRACE_MS) + HOST_MARGIN;
+        let limit = limit(attempt, context);
         Ok(Follower {
             client,
             attempt,
@@ -80,10 +80,6 @@ impl<'a> Follower<'a> {
             is_cancelled: false,
             stop_at: Instant::now() + limit,
         })
-    }
-
-    fn limit(&self) -> Duration {
-        self.attempt.job.timeout() + Duration::from_millis(GRACE_MS) + HOST_MARGIN
     }
 
     /// Starts the job. Asking again is safe: the runner starts it once.
@@ -249,7 +245,7 @@ impl<'a> Follower<'a> {
             self.attempt.host_log.line("the guest did not end by itself");
             return GuestExit::Cancelled;
         }
-        GuestExit::HostDeadline { limit: self.limit() }
+        GuestExit::HostDeadline { limit: limit(self.attempt, self.context) }
     }
 
     /// Reads what a stopped instance has on its disk.
@@ -289,4 +285,9 @@ impl<'a> Follower<'a> {
         }
         Ok(())
     }
+}
+
+/// How long the host waits for a result, from the launch on.
+fn limit(attempt: &Attempt, context: &RemoteLinuxVmContext) -> Duration {
+    context.mount_deadline + attempt.job.timeout() + Duration::from_millis(GRACE_MS) + HOST_MARGIN
 }

@@ -8,8 +8,6 @@ use super::RemoteLinuxVmContext;
 
 /// Between TERM and KILL inside the guest, so that a cancelled job is gone within five seconds.
 pub(crate) const GRACE_MS: u64 = 3000;
-/// How long the guest runner waits for a share: an agent mounts what was plugged in a moment later.
-const SENTINEL_WAIT_MS: u64 = 30_000;
 
 /// The command that starts a job: the guest runner, which detaches the job from the session and is its first follower.
 ///
@@ -17,7 +15,7 @@ const SENTINEL_WAIT_MS: u64 = 30_000;
 pub fn build_remote_incus_launch_command(job: &JobSpec, context: &RemoteLinuxVmContext) -> ExecRequest {
     let mut words = vec![RUN_BINARY.to_owned(), "run".to_owned(), "--detach".to_owned()];
     words.extend(["--grace-ms".to_owned(), GRACE_MS.to_string()]);
-    words.extend(["--sentinel-wait-ms".to_owned(), SENTINEL_WAIT_MS.to_string()]);
+    words.extend(["--sentinel-wait-ms".to_owned(), context.mount_deadline.as_millis().to_string()]);
     for mount in &context.mounts {
         words.extend(["--sentinel".to_owned(), format!("{}={}", mount.path, mount.digest)]);
     }

@@ -1,6 +1,7 @@
 //! What the executor is told of the server. It reads no environment itself.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use incus_client::{Client, Endpoint};
@@ -24,8 +25,12 @@ pub struct IncusSettings {
     pub processes_max: u32,
     /// How long an instance may take until commands can be run in it.
     pub boot_deadline: Duration,
+    /// How long a share may take until it is there.
+    pub mount_deadline: Duration,
     /// Running idle instances, by image.
     pub pools: BTreeMap<String, PoolSettings>,
+    /// The state root whose folders are shared with instances.
+    pub state_root: PathBuf,
     /// Names the state root on whose behalf instances are made; a sweep takes only its own.
     pub owner: String,
 }
@@ -58,9 +63,14 @@ impl Default for PoolSettings {
 }
 
 impl IncusSettings {
-    /// The names that the contract gives, on a server.
-    pub fn new(endpoint: Endpoint, owner: impl Into<String>) -> IncusSettings {
+    /// The names that the contract gives, on a server, for a state root that is called `owner` there.
+    pub fn new(
+        endpoint: Endpoint,
+        state_root: impl Into<PathBuf>,
+        owner: impl Into<String>,
+    ) -> IncusSettings {
         IncusSettings {
+            state_root: state_root.into(),
             shares_files: endpoint.is_local(),
             endpoint,
             project: "pikaci".to_owned(),
@@ -69,6 +79,7 @@ impl IncusSettings {
             member: None,
             processes_max: 4096,
             boot_deadline: Duration::from_secs(120),
+            mount_deadline: Duration::from_secs(30),
             pools: BTreeMap::new(),
             owner: owner.into(),
         }
