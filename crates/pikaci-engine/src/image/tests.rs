@@ -384,3 +384,24 @@ fn a_build_that_is_late_or_cancelled_ends_at_once_with_all_its_processes() {
     assert_eq!(sleepers(), 0);
     assert_eq!(bench.left(), Vec::<String>::new());
 }
+
+#[test]
+fn a_container_of_the_image_answers_at_once_and_has_what_jobs_count_on() {
+    let project = incus_testbed::Daemon::shared().project("image").unwrap();
+    let bench = Bench::new();
+    let runner =
+        std::env::var_os("PIKA_GUEST_RUNNER").expect("PIKA_GUEST_RUNNER is not set: run `cargo xtask test`");
+    let runner = PathBuf::from(runner);
+    let built = build(&BuildRequest { runner, ..bench.request(Recipe::Busybox, "busybox.tar.gz") }).unwrap();
+    project.incus(&["image", "import", built.path.to_str().unwrap(), "--alias", "guest"]).unwrap();
+    project.incus(&["image", "info", &built.sha256]).expect("Incus knows it by its fingerprint");
+    project.incus(&["launch", "guest", "c1"]).unwrap();
+    let version = project.incus(&["exec", "c1", "--", RUN_BINARY, "--version"]).unwrap();
+    assert!(version.starts_with("pikaci-incus-run "), "{version}");
+    let script = r#"
+        until grep -q "$(hostname)" /etc/hosts; do sleep 0.01; done
+        id -u pikaci; id -g pikaci; stat -c "%a %U" /dev/shm /home/pikaci; ping -c 1 "$(hostname)" | grep -c "from 127"
+    "#;
+    let found = project.incus(&["exec", "c1", "--", "sh", "-c", script]).unwrap();
+    assert_eq!(found, "1000\n1000\n1777 root\n755 pikaci\n1\n");
+}
