@@ -42,11 +42,13 @@ pub(crate) struct Arguments {
 /// Runs a command beside a private daemon, and ends as the command does.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     test::install_requirements()?;
-    let testbed = start().wait()?;
+    let testbed = start();
+    let runner = test::guest_runner()?;
+    let testbed = testbed.wait()?;
     let (program, rest) = arguments.command.split_first().context("no command")?;
     let status = Command::new(program)
         .args(rest)
-        .envs([variable(&testbed)])
+        .envs([variable(&testbed), (test::GUEST_RUNNER_VARIABLE, runner.into())])
         .status()
         .with_context(|| format!("cannot run {}", program.display()));
     testbed.stop()?;

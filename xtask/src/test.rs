@@ -17,6 +17,9 @@ use anyhow::{Context as _, Result};
 use crate::{cargo, incus, tidy};
 use tally::Tally;
 
+/// Tells tests where the static guest runner is.
+pub(crate) const GUEST_RUNNER_VARIABLE: &str = guest_runner::VARIABLE;
+
 /// Tells the end-to-end tests where programs are that need no building any more.
 const PROGRAMS_VARIABLE: &str = "PIKA_E2E_PROGRAMS";
 
@@ -46,6 +49,11 @@ pub(crate) fn run() -> Result<ExitCode> {
 pub(crate) fn prepare_virtual_machine() -> Result<()> {
     requirements::install_missing()?;
     virtual_machine::prepare()
+}
+
+/// Builds the guest runner that images have.
+pub(crate) fn guest_runner() -> Result<std::path::PathBuf> {
+    guest_runner::build()
 }
 
 /// Installs what tests need and the machine does not have.

@@ -36,7 +36,7 @@ impl Client {
         self.ask_list(Call::get("/1.0/cluster/members").global().query("recursion", "1")).await
     }
 
-    /// What a member has.
+    /// What a member has. [`Error::NotFound`] when there is no such member.
     pub async fn cluster_member_state(&self, member: &str) -> Result<MemberState, Error> {
         self.ask(Call::get(format!("/1.0/cluster/members/{}/state", segment(member))).global()).await
     }

@@ -236,9 +236,9 @@ impl Client {
 
     /// Makes an instance, and starts it when it says so.
     ///
-    /// - [`Error::Conflict`]: there is one of that name.
     /// - [`Error::Refused`]: a limit or a restriction of the project, or an image or device that does not exist.
-    /// - [`Error::OperationFailed`]: it could not be made or started. One that was made but not started stays.
+    /// - [`Error::OperationFailed`]: it could not be made, such as when there is one of that name, or not be started. One that
+    ///   was made but not started stays.
     pub async fn create_instance(&self, instance: &NewInstance) -> Result<(), Error> {
         let start = Instant::now();
         self.begin_create_instance(instance).await?.wait_since(start, self.deadline()).await.map(|_| ())
@@ -250,7 +250,7 @@ impl Client {
         self.begin(Call::new(Method::POST, "/1.0/instances").json(body).targeted()).await
     }
 
-    /// One instance, with its version.
+    /// One instance, with its version. [`Error::NotFound`] when there is none.
     pub async fn instance(&self, name: &str) -> Result<Tagged<Instance>, Error> {
         self.ask_tagged(Call::get(Client::instance_path(name)))
             .await
@@ -280,7 +280,8 @@ impl Client {
         self.tell(call).await
     }
 
-    /// Starts or ends an instance, and waits until it is done.
+    /// Starts or ends an instance, and waits until it is done. [`Error::NotFound`] when there is none,
+    /// [`Error::OperationFailed`] or [`Error::Refused`] when it is in that state already or can't be brought there.
     pub async fn change_state(&self, name: &str, change: StateChange) -> Result<(), Error> {
         let (action, is_forced) = match change {
             StateChange::Start => ("start", false),
@@ -293,12 +294,12 @@ impl Client {
         self.operate(Call::new(Method::PUT, path).json(body)).await.map(|_| ())
     }
 
-    /// What an instance uses now.
+    /// What an instance uses now. [`Error::NotFound`] when there is none.
     pub async fn instance_state(&self, name: &str) -> Result<InstanceState, Error> {
         self.ask(Call::get(format!("{}/state", Client::instance_path(name)))).await
     }
 
-    /// Deletes a stopped instance.
+    /// Deletes a stopped instance. [`Error::Refused`] when it runs, [`Error::NotFound`] when there is none.
     pub async fn delete_instance(&self, name: &str) -> Result<(), Error> {
         self.operate(Call::new(Method::DELETE, Client::instance_path(name))).await.map(|_| ())
     }

@@ -39,7 +39,7 @@ pub struct NewNetwork {
 }
 
 impl Client {
-    /// A network by name.
+    /// A network by name. [`Error::NotFound`] when there is none.
     pub async fn network(&self, name: &str) -> Result<Network, Error> {
         self.ask(Call::get(network_path(name)))
             .await
@@ -52,13 +52,13 @@ impl Client {
         self.tell(Call::new(Method::POST, "/1.0/networks").json(body)).await
     }
 
-    /// Sets keys of a network; an empty value removes one.
+    /// Sets keys of a network; an empty value removes one, and what is not named stays.
     pub async fn patch_network(&self, name: &str, config: &Config) -> Result<(), Error> {
         let body = serde_json::json!({ "config": config });
         self.tell(Call::new(Method::PATCH, network_path(name)).json(body)).await
     }
 
-    /// Removes a network that nothing uses.
+    /// Removes a network that nothing uses. [`Error::Refused`] when something does, [`Error::NotFound`] when there is none.
     pub async fn delete_network(&self, name: &str) -> Result<(), Error> {
         self.tell(Call::new(Method::DELETE, network_path(name))).await
     }

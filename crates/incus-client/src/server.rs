@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::call::{Call, segment};
 use crate::client::Client;
 use crate::error::Error;
+use crate::tls::{TlsError, base64_of_certificate};
 
 /// A server.
 #[derive(Clone, Debug, Deserialize)]
@@ -115,8 +116,24 @@ pub struct NewCertificate {
     pub projects: Vec<String>,
 }
 
+impl NewCertificate {
+    /// A certificate that sees only these projects, from its PEM.
+    pub fn restricted<T: Into<String>>(
+        name: impl Into<String>,
+        pem: &str,
+        projects: impl IntoIterator<Item = T>,
+    ) -> Result<NewCertificate, TlsError> {
+        Ok(NewCertificate {
+            name: name.into(),
+            certificate: base64_of_certificate(pem)?,
+            restricted: true,
+            projects: projects.into_iter().map(Into::into).collect(),
+        })
+    }
+}
+
 impl Client {
-    /// What the server is.
+    /// What the server is. It answers whoever asks: see [`Server::is_trusted`].
     pub async fn server(&self) -> Result<Server, Error> {
         self.ask(Call::get("/1.0")).await
     }
@@ -136,7 +153,7 @@ impl Client {
         self.ask_list(Call::get("/1.0/certificates").global().query("recursion", "1")).await
     }
 
-    /// Trusts a certificate.
+    /// Trusts a certificate. [`Error::Conflict`] when it does already.
     pub async fn create_certificate(&self, certificate: &NewCertificate) -> Result<(), Error> {
         let mut body =
             serde_json::to_value(certificate).map_err(|error| Error::shape("new certificate", error))?;
@@ -144,7 +161,7 @@ impl Client {
         self.tell(Call::new(Method::POST, "/1.0/certificates").global().json(body)).await
     }
 
-    /// Trusts a certificate no more.
+    /// Trusts a certificate no more. [`Error::NotFound`] when it does not.
     pub async fn delete_certificate(&self, fingerprint: &str) -> Result<(), Error> {
         let path = format!("/1.0/certificates/{}", segment(fingerprint));
         self.tell(Call::new(Method::DELETE, path).global()).await

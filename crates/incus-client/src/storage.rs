@@ -67,14 +67,14 @@ impl Client {
         self.ask_list(Call::get("/1.0/storage-pools").query("recursion", "1")).await
     }
 
-    /// A pool by name.
+    /// A pool by name. [`Error::NotFound`] when there is none.
     pub async fn pool(&self, name: &str) -> Result<Pool, Error> {
         self.ask(Call::get(pool_path(name)))
             .await
             .map_err(|error| error.missing(|| format!("storage pool {name}")))
     }
 
-    /// What a pool has and uses.
+    /// What a pool has and uses. [`Error::NotFound`] when there is none.
     pub async fn pool_resources(&self, name: &str) -> Result<PoolResources, Error> {
         self.ask(Call::get(format!("{}/resources", pool_path(name)))).await
     }
@@ -85,24 +85,24 @@ impl Client {
         self.tell(Call::new(Method::POST, "/1.0/storage-pools").json(body)).await
     }
 
-    /// Removes an empty pool.
+    /// Removes an empty pool. [`Error::Refused`] when it is not empty, [`Error::NotFound`] when there is none.
     pub async fn delete_pool(&self, name: &str) -> Result<(), Error> {
         self.tell(Call::new(Method::DELETE, pool_path(name))).await
     }
 
-    /// The volumes of a pool that belong to the project.
+    /// The volumes of a pool that belong to the project. [`Error::NotFound`] when there is no such pool.
     pub async fn volumes(&self, pool: &str) -> Result<Vec<Volume>, Error> {
         self.ask_list(Call::get(format!("{}/volumes", pool_path(pool))).query("recursion", "1")).await
     }
 
-    /// Makes an empty volume of the kind `custom`.
+    /// Makes an empty volume of the kind `custom`. [`Error::Conflict`] when there is one of that name.
     pub async fn create_volume(&self, pool: &str, name: &str, config: &Config) -> Result<(), Error> {
         let body = json!({ "name": name, "type": "custom", "config": config });
         let path = format!("{}/volumes/custom", pool_path(pool));
         self.tell(Call::new(Method::POST, path).json(body).targeted()).await
     }
 
-    /// Removes a volume of the kind `custom`.
+    /// Removes a volume of the kind `custom`. [`Error::Refused`] when something uses it, [`Error::NotFound`] when there is none.
     pub async fn delete_volume(&self, pool: &str, name: &str) -> Result<(), Error> {
         let path = format!("{}/volumes/custom/{}", pool_path(pool), segment(name));
         self.tell(Call::new(Method::DELETE, path).targeted()).await

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::transport::{Credentials, Endpoint};
 
 const PORT_DEFAULT: u16 = 8443;
+const CERTIFICATE_BEGINS: &str = "-----BEGIN CERTIFICATE-----";
 
 /// What HTTPS needs. All texts are PEM.
 #[derive(Clone)]
@@ -83,6 +84,14 @@ pub fn fingerprint_of_certificate(pem: &str) -> Result<String, TlsError> {
         let _ = write!(text, "{byte:02x}");
     }
     Ok(text)
+}
+
+/// What stands between the first and the last line of a PEM certificate, on one line.
+pub(crate) fn base64_of_certificate(pem: &str) -> Result<String, TlsError> {
+    // So that what is cut out is known to be one.
+    fingerprint_of_certificate(pem)?;
+    let lines = pem.lines().map(str::trim).skip_while(|line| *line != CERTIFICATE_BEGINS).skip(1);
+    Ok(lines.take_while(|line| !line.starts_with("-----")).collect())
 }
 
 fn parse_url(url: &str) -> Option<(String, u16)> {

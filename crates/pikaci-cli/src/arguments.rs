@@ -136,6 +136,8 @@ pub(crate) struct ResumeArguments {
 /// `pikaci image`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
+    /// Build an image for containers, import it, and let an alias mean it
+    Build(ImageBuildArguments),
     /// Import an image from a file, and let an alias mean it
     Import {
         /// A tarball with metadata.yaml and rootfs
@@ -155,6 +157,41 @@ pub(crate) enum ImageCommand {
         #[arg(long, value_enum)]
         instance: Option<Instance>,
     },
+}
+
+/// `pikaci image build`
+#[derive(Debug, Args)]
+pub(crate) struct ImageBuildArguments {
+    /// What it is made of
+    #[arg(long, value_enum, default_value_t = Recipe::Debian)]
+    pub(crate) recipe: Recipe,
+    /// The release of Debian
+    #[arg(long, value_name = "NAME", default_value = "bookworm")]
+    pub(crate) suite: String,
+    /// A package of Debian beside the smallest system; may be repeated
+    #[arg(long = "package", value_name = "NAME")]
+    pub(crate) packages: Vec<String>,
+    /// Where Debian's packages come from [default: Debian's own servers]
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Option<String>,
+    /// The guest runner, one static file [default: pikaci-incus-run beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runner: Option<PathBuf>,
+    /// The alias
+    #[arg(long, value_name = "NAME", default_value = IMAGE_DEFAULT)]
+    pub(crate) alias: String,
+    /// Write the image to this file and import nothing; ends in .tar.gz, .tar.zst or .tar
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What an image is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Recipe {
+    /// One static program with all the usual commands; for jobs that bring everything else
+    Busybox,
+    /// Debian's smallest system, and packages
+    Debian,
 }
 
 /// `pikaci pool`

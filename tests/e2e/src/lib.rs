@@ -4,6 +4,7 @@
 //! - **test forge**: a forge of its own for one test, with its own folder and port.
 //! - **work tree**: a clone that a test commits in and pushes from.
 //! - **project**: a repository that a test runs `pikaci` in.
+//! - **incus project**: a project whose jobs run in instances of the daemon that all tests share.
 //! - **virtual machine**: a guest without Incus: a kernel, shares, and the guest runner as images have it.
 //!
 //! Invariants: every wait has a deadline; what a test starts ends with it, also when it fails; no test sees another's
@@ -15,6 +16,7 @@ mod branch;
 mod forge;
 mod git;
 mod http;
+mod incus;
 mod process;
 mod programs;
 mod project;
@@ -26,6 +28,7 @@ pub use branch::{Branch, Lane};
 pub use forge::{TestForge, TestForgeOptions};
 pub use git::{Pushed, WorkTree};
 pub use http::{Client, Reply};
+pub use incus::IncusProject;
 pub use process::{Process, is_alive, processes_with_argument, resident_bytes_max};
 pub use programs::{guest_runner, pika_news, pikaci};
 pub use project::{Finished, Project, kill_runs};

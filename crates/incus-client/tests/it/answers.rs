@@ -1,5 +1,6 @@
 //! What becomes of answers that are late, broken, or nonsense.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use incus_client::{Client, Error, ImageImport, InstancePatch};
@@ -155,6 +156,23 @@ async fn a_conditional_change_carries_the_version_that_was_read() {
     let change = fake.until_asked("PATCH", "/1.0/instances/one").await;
     assert_eq!(change.header("if-match"), Some("\"v1\""));
     assert_eq!(change.body, b"{}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_project_that_somebody_else_changes_meanwhile_are_set_all_the_same() {
+    let tries = AtomicUsize::new(0);
+    let fake = Fake::start(move |seen| match (seen.method.as_str(), tries.fetch_add(1, Ordering::SeqCst)) {
+        ("GET", 0) => Reply::Tagged(json!({ "name": "p", "config": { "a": "1" } }), "\"v1\""),
+        ("GET", _) => Reply::Tagged(json!({ "name": "p", "config": { "a": "2", "b": "2" } }), "\"v2\""),
+        (_, 1) => Reply::Error(412, "changed"),
+        _ => Reply::Sync(json!({})),
+    });
+    let keys = [("b", ""), ("c", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    fake.client().patch_project("p", &keys.into()).await.unwrap();
+    let last = fake.seen().pop().unwrap();
+    assert!(last.is("PUT", "/1.0/projects/p") && last.header("if-match") == Some("\"v2\""));
+    let sent: serde_json::Value = serde_json::from_slice(&last.body).unwrap();
+    assert_eq!(sent["config"], json!({ "a": "2", "c": "3" }));
 }
 
 #[tokio::test(start_paused = true)]

@@ -305,7 +305,8 @@ async fn a_command_that_closed_its_output_and_goes_on_times_out_while_its_contro
 async fn streams_that_cannot_be_had_fail_the_start_and_cancel_the_command() {
     let record = |fds: Value| operation("one", 103, "", &json!({ "fds": fds }));
     let all = json!({ "control": "c", "0": "a", "1": "b", "2": "d" });
-    let cases: [(Value, fn() -> Reply, fn(&Error) -> bool); 5] = [
+    type Case = (Value, fn() -> Reply, fn(&Error) -> bool);
+    let cases: [Case; 5] = [
         (
             json!({ "control": "c", "0": "a" }),
             || Reply::Stall(""),

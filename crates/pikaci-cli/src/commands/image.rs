@@ -1,14 +1,16 @@
-//! `pikaci image import|list|verify`
+//! `pikaci image build|import|list|verify`
 
 use std::path::Path;
 
 use anyhow::Context as _;
 use incus_client::{Client, Error, ImageImport};
+use jiff::Timestamp;
 use pikaci::guest::{IMAGE_CONTRACT_PROPERTY, IMAGE_CONTRACT_VERSION};
+use pikaci_engine::image::{self as guest_image, BuildRequest, Programs};
 use serde_json::json;
 
 use super::{DONE, doctor, session};
-use crate::arguments::{ImageCommand, Instance, Json};
+use crate::arguments::{ImageBuildArguments, ImageCommand, Instance, Json, Recipe};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::incus;
@@ -17,6 +19,7 @@ use crate::output::{Table, plain, print_json, print_line, size};
 /// Looks after the images of guests.
 pub(crate) fn image(command: &ImageCommand, config: &Config) -> Result<u8, Failure> {
     match command {
+        ImageCommand::Build(arguments) => build(arguments, config),
         ImageCommand::Import { file, alias } => {
             let settings = incus::settings(config)?;
             let fingerprint = session::block_on(import(&settings.client(), file, alias))?;
@@ -26,6 +29,47 @@ pub(crate) fn image(command: &ImageCommand, config: &Config) -> Result<u8, Failu
         ImageCommand::List(format) => list(format, config),
         ImageCommand::Verify { image, instance } => verify(image, *instance, config),
     }
+}
+
+fn build(arguments: &ImageBuildArguments, config: &Config) -> Result<u8, Failure> {
+    let beside = || config.program.with_file_name("pikaci-incus-run");
+    let recipe = match arguments.recipe {
+        Recipe::Busybox => guest_image::Recipe::Busybox,
+        Recipe::Debian => guest_image::Recipe::Debian {
+            suite: arguments.suite.clone(),
+            packages: arguments.packages.clone(),
+            mirror: arguments.mirror.clone(),
+        },
+    };
+    // Said before minutes of work: an image that is built and can't be imported is a nuisance.
+    let client = match &arguments.output {
+        Some(_) => None,
+        None => {
+            let settings = incus::settings(config)?;
+            let client = settings.client();
+            let project =
+                async { client.find_project(&settings.project).await.map_err(Failure::infrastructure) };
+            session::block_on(project)?;
+            Some(client)
+        }
+    };
+    let folder =
+        tempfile::tempdir().context("cannot make a temporary folder").map_err(Failure::infrastructure)?;
+    let output = match &arguments.output {
+        Some(file) => config.current_dir.join(file),
+        None => folder.path().join("image.tar.gz"),
+    };
+    let mut request = BuildRequest::new(recipe, arguments.runner.clone().unwrap_or_else(beside), &output);
+    request.programs = Programs::find(&config.path);
+    request.created_at = Timestamp::now();
+    let built = guest_image::build(&request).map_err(Failure::usage)?;
+    let Some(client) = client else {
+        print_line(&format!("{}: image {}, {}", built.path.display(), built.sha256, size(built.bytes)));
+        return Ok(DONE);
+    };
+    let fingerprint = session::block_on(import(&client, &built.path, &arguments.alias))?;
+    print_line(&format!("{} is image {fingerprint}, {}", arguments.alias, size(built.bytes)));
+    Ok(DONE)
 }
 
 /// Imports a file, or finds that the server has it, and moves the alias.

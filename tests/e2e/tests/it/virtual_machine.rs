@@ -25,14 +25,14 @@ const EXACT: &[u8] = b"\x00\xff\xfe tab\t\r\nno line end \xf0\x9f";
 const LARGE_BYTES: u64 = 50_000_000;
 
 /// The longest that a job may outlive its deadline by the guest's clock: its grace, and a busy host.
-const OVERDUE_MAX: Duration = Duration::from_secs(5);
+const OVERDUE_MAX: Duration = Duration::from_secs(20);
 
 /// The jobs of the one boot. A name is asked for by the test that is about it.
 fn commands() -> Vec<GuestCommand> {
     let job = |name, command| GuestCommand {
         name,
         command,
-        timeout_s: 30,
+        timeout_s: 60,
         is_root: false,
         arguments: sentinels(SNAPSHOT_DIGEST),
     };
@@ -41,7 +41,7 @@ fn commands() -> Vec<GuestCommand> {
     absent.arguments.extend(["--sentinel".to_owned(), format!("{ABSENT_PATH}={DEPS_DIGEST}")]);
     let mut stubborn =
         job("stubborn", "trap 'echo told to stop' TERM; echo ready; while :; do sleep 0.1; done");
-    stubborn.timeout_s = 1;
+    stubborn.timeout_s = 2;
     stubborn.arguments.extend(["--grace-ms".to_owned(), "500".to_owned()]);
     vec![
         job("passing", "pwd; cat /staged/linux-rust/workspace-deps/note; echo to standard error >&2"),
@@ -52,7 +52,7 @@ fn commands() -> Vec<GuestCommand> {
         ),
         root("as-root", "id -u; touch /etc/by-root && echo $HOME"),
         GuestCommand {
-            timeout_s: 1,
+            timeout_s: 2,
             ..job(
                 "obedient",
                 "trap 'echo told to stop; exit 0' TERM; echo ready; while :; do sleep 0.1; done",
@@ -206,7 +206,7 @@ fn a_job_in_a_guest_that_does_not_listen_is_killed_after_its_grace() {
     assert_eq!(end.result.status, GuestStatus::TimedOut, "{end:?}");
     assert!(end.text().contains("\ntold to stop\n"), "{end:?}");
     let took = end.result.finished_at.duration_since(end.result.started_at).unsigned_abs();
-    let deadline_and_grace = Duration::from_millis(1500);
+    let deadline_and_grace = Duration::from_millis(2500);
     assert!(took >= deadline_and_grace && took < deadline_and_grace + OVERDUE_MAX, "{took:?}");
 }
 

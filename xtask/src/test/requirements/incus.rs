@@ -21,9 +21,9 @@ const BACKPORTS_FILE: &str = "/etc/apt/sources.list.d/pika-backports.sources";
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const BY_HAND: &str = "install Incus 6.0 or newer (https://linuxcontainers.org/incus/docs/main/installing/), then run this again";
 
-/// The files that give root the ids of containers' users, and the option that adds to them.
-const ID_FILES: [(&str, &str); 2] = [("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")];
-const IDS: &str = "1000000-1000999999";
+/// The files that give root the ids of containers' users. Without them containers do not start.
+const ID_FILES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
+const IDS_FOR_ROOT: &str = "root:1000000:1000000000";
 
 /// Installs Incus, and the programs that make images.
 pub(super) fn install_missing() -> Result<()> {
@@ -40,9 +40,9 @@ pub(super) fn install_missing() -> Result<()> {
     if Programs::find().is_err() {
         install_incus()?;
     }
-    for (file, option) in ID_FILES {
-        if fs::read_to_string(file).is_ok_and(|text| !has_ids_for_root(&text)) {
-            add_ids(file, option)?;
+    for file in ID_FILES {
+        if !fs::read_to_string(file).is_ok_and(|text| has_ids_for_root(&text)) {
+            add_ids(file)?;
         }
     }
     Ok(())
@@ -129,14 +129,15 @@ fn backports_source(targets: &str, suite: &str, has_keyring: bool) -> Option<Str
     Some(source)
 }
 
-/// The package does this as well, but only once. A machine without the files lets Incus take what it likes.
-fn add_ids(file: &str, option: &str) -> Result<()> {
-    let command = format!("usermod {option} {IDS} root");
+/// The package does this as well, but only once, and not where the files are made anew with the machine.
+fn add_ids(file: &str) -> Result<()> {
+    let command = format!("echo {IDS_FOR_ROOT} >>{file}");
     let Some(prefix) = root_prefix() else {
-        bail!("{file} has no ids for the users of containers; run `sudo {command}`, then this again");
+        bail!("{file} has no ids for the users of containers; run `{command}` as root, then this again");
     };
     eprintln!("adding ids for the users of containers to {file}");
-    let words = [prefix, &["usermod", option, IDS, "root"]].concat();
+    // Not `usermod`, which refuses when the file is missing.
+    let words = [prefix, &["sh", "-c", &command]].concat();
     let status = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).status();
     if !status.is_ok_and(|status| status.success()) {
         bail!("{file} has no ids for the users of containers, and `{command}` failed");

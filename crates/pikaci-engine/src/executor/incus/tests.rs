@@ -500,7 +500,7 @@ fn a_daemon_that_restarts_or_is_killed_in_the_middle_of_a_job_costs_no_line() {
     block_on(prepare(&settings));
     let world = World::on(settings);
     let request =
-        world.fixture.request(vec![job("unit", "for i in $(seq 1 60); do echo $i; sleep 0.1; done")]);
+        world.fixture.request(vec![job("unit", "for i in $(seq 1 150); do echo $i; sleep 0.1; done")]);
     let path = world.fixture.state.guest_log(&request.run_id, &request.jobs[0].id);
     let record = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -513,7 +513,7 @@ fn a_daemon_that_restarts_or_is_killed_in_the_middle_of_a_job_costs_no_line() {
     });
     assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs[0].message);
     assert_eq!(record.jobs[0].attempts.len(), 1);
-    let expected: String = (1..=60).map(|number| format!("{number}\n")).collect();
+    let expected: String = (1..=150).map(|number| format!("{number}\n")).collect();
     assert_eq!(world.log(&record, 0), expected);
     assert_eq!(world.left_behind(), Vec::<String>::new());
 }
