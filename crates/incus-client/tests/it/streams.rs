@@ -181,6 +181,25 @@ async fn output_that_is_there_counts_however_late_it_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn output_is_read_to_its_end_when_its_pings_can_be_answered_no_more() {
+    let mut guest = Guest::start(4);
+    let mut exec = guest.exec().await;
+    for name in STREAMS {
+        let mut stream = guest.stream(name).await;
+        for _ in 0..3 {
+            stream.send(Message::Ping("keepalive".into())).await.unwrap();
+        }
+        if name == "1" {
+            stream.send(Message::binary("early")).await.unwrap();
+            stream.send(Message::Ping("keepalive".into())).await.unwrap();
+        }
+        end(&mut stream).await;
+    }
+    assert_eq!(exec.read().await.unwrap(), stdout("early"));
+    assert_eq!(exec.wait().await.unwrap(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pings_on_every_stream_are_answered_while_the_output_is_read() {
     let mut guest = Guest::start(0);
     let mut exec = guest.exec().await;
