@@ -320,11 +320,14 @@ async fn a_command_that_closed_its_output_and_goes_on_times_out_while_its_contro
     drop(held);
 }
 
+/// The streams that a server tells of, what it answers to who opens one, and the error that this is.
+type Refusal = (Value, fn() -> Reply, fn(&Error) -> bool);
+
 #[tokio::test(start_paused = true)]
 async fn streams_that_cannot_be_had_fail_the_start_and_cancel_the_command() {
     let record = |fds: Value| operation("one", 103, "", &json!({ "fds": fds }));
     let all = json!({ "control": "c", "0": "a", "1": "b", "2": "d" });
-    let cases: [(Value, fn() -> Reply, fn(&Error) -> bool); 5] = [
+    let cases: [Refusal; 5] = [
         (
             json!({ "control": "c", "0": "a" }),
             || Reply::Stall(""),
