@@ -29,6 +29,16 @@ pub struct Event {
 ///
 /// The server asks every few seconds whether somebody listens, and only [`Events::next`] answers: who does not call it for
 /// longer than that is dropped.
+///
+/// ```no_run
+/// # async fn example(client: incus_client::Client) -> Result<(), incus_client::Error> {
+/// let mut events = client.events(&["lifecycle"]).await?;
+/// while let Some(event) = events.next().await? {
+///     println!("{}: {}", event.project, event.metadata["action"]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Events {
     stream: WebSocket,

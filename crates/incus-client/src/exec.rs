@@ -4,6 +4,7 @@
 //! has to detach itself.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -246,6 +247,7 @@ impl Exec {
     }
 
     /// Reads away what is left of the output and returns the exit code: 128 and the signal's number when a signal ended it.
+    /// So it is 137 when Incus killed it because the control stream was lost.
     ///
     /// The client's deadline begins with the end of the output; then:
     ///
@@ -256,9 +258,13 @@ impl Exec {
     pub async fn wait(mut self) -> Result<i32, Error> {
         while self.read().await?.is_some() {}
         let what = self.operation.what().to_owned();
-        // The control stream stays open until the end: it keeps the command alive.
-        let _control = self.control.take();
-        exit_code(what, &self.operation.ended_since(Instant::now(), self.deadline).await?)
+        let ended = self.operation.ended_since(Instant::now(), self.deadline);
+        let record = tokio::select! {
+            record = ended => record?,
+            // It keeps the command alive, and its pings are still to be answered.
+            never = attend_for_ever(&mut self.control) => match never {},
+        };
+        exit_code(what, &record)
     }
 }
 
@@ -300,6 +306,11 @@ async fn until_gone(stream: &mut Option<WebSocket>) {
         Some(stream) => stream.until_gone().await,
         None => std::future::pending().await,
     }
+}
+
+async fn attend_for_ever(stream: &mut Option<WebSocket>) -> Infallible {
+    until_gone(stream).await;
+    std::future::pending().await
 }
 
 async fn until(instant: Option<Instant>) {

@@ -61,6 +61,18 @@ impl OperationRecord {
 }
 
 /// An operation that was begun. Dropped before its end, it is cancelled, as far as the server can.
+///
+/// ```no_run
+/// # async fn example(client: incus_client::Client) -> Result<(), incus_client::Error> {
+/// use std::time::Duration;
+///
+/// let new = incus_client::NewInstance::container("one", "e1b1…");
+/// let operation = client.begin_create_instance(&new).await?;
+/// println!("{} is under way", operation.record().id);
+/// operation.wait(Duration::from_secs(300)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Operation {
     client: Client,

@@ -3,9 +3,14 @@
 //! Incus pings each stream every ten seconds (instance_exec.go, "channel keep alive"). Pings are taken in and answered while a
 //! stream is read, so whoever holds one has to read it now and then, even when nothing is expected.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use bytes::Bytes;
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use hyper::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -20,7 +25,15 @@ use crate::transport::Stream;
 /// One direction, or both, of an operation's stream.
 pub(crate) struct WebSocket {
     what: String,
-    stream: WebSocketStream<Box<dyn Stream>>,
+    stream: WebSocketStream<Readable>,
+}
+
+/// A connection that is read to its end, also when the server does not read any more. An answer to a ping comes too late for a
+/// command that has just ended, and must not stand before what that has printed.
+struct Readable {
+    inner: Box<dyn Stream>,
+    /// Why nothing can be written, since when that was found out.
+    broken: Option<io::ErrorKind>,
 }
 
 impl Client {
@@ -29,7 +42,7 @@ impl Client {
         let url = format!("ws://{}{}", endpoint.authority(), self.target_of(call));
         let request = url.into_client_request().map_err(|error| Error::shape(what, error))?;
         let connecting = async {
-            let stream = endpoint.connect().await?;
+            let stream = Readable { inner: endpoint.connect().await?, broken: None };
             let (stream, _) =
                 tokio_tungstenite::client_async(request, stream).await.map_err(|error| match error {
                     tungstenite::Error::Http(answer) => {
@@ -87,7 +100,51 @@ impl WebSocket {
     async fn send(&mut self, message: Message) -> Result<(), Error> {
         // What came meanwhile is taken in; that the stream has ended is for the sending to find out.
         let _ = self.until_gone().now_or_never();
-        self.stream.send(message).await.map_err(|error| Error::dropped(&self.what, error))
+        let sent = self.stream.send(message).await;
+        let sent = sent.map_err(|error| Error::dropped(&self.what, error));
+        match self.stream.get_ref().broken {
+            Some(kind) => Err(Error::dropped(&self.what, io::Error::from(kind))),
+            None => sent,
+        }
+    }
+}
+
+impl AsyncRead for Readable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Readable {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.broken.is_none() {
+            match ready!(Pin::new(&mut self.inner).poll_write(context, bytes)) {
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(error) => self.broken = Some(error.kind()),
+            }
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.broken.is_none()
+            && let Err(error) = ready!(Pin::new(&mut self.inner).poll_flush(context))
+        {
+            self.broken = Some(error.kind());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
 

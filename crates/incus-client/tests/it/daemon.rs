@@ -203,7 +203,7 @@ async fn a_restricted_certificate_sees_its_own_project_and_no_other() {
     assert!(remote.server().await.unwrap().is_trusted());
     let seen: Vec<String> =
         remote.projects().await.unwrap().into_iter().map(|project| project.name).collect();
-    assert_eq!(seen, std::slice::from_ref(&world.project));
+    assert_eq!(seen, [world.project.as_str()]);
     assert_eq!(remote.instances(&Filter::all()).await.unwrap().len(), 1);
     let error = remote.with_project(&other.project).instance("one").await.unwrap_err();
     assert!(matches!(error, Error::Refused { status: 403, .. } | Error::NotFound { .. }), "{error}");

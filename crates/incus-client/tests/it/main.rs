@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which the lint does not recognise")]
 
 mod answers;
+mod cluster;
 mod connections;
 mod daemon;
 mod daemon_instances;

@@ -181,6 +181,25 @@ async fn output_that_is_there_counts_however_late_it_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn output_is_read_to_its_end_when_its_pings_can_be_answered_no_more() {
+    let mut guest = Guest::start(4);
+    let mut exec = guest.exec().await;
+    for name in STREAMS {
+        let mut stream = guest.stream(name).await;
+        for _ in 0..3 {
+            stream.send(Message::Ping("keepalive".into())).await.unwrap();
+        }
+        if name == "1" {
+            stream.send(Message::binary("early")).await.unwrap();
+            stream.send(Message::Ping("keepalive".into())).await.unwrap();
+        }
+        end(&mut stream).await;
+    }
+    assert_eq!(exec.read().await.unwrap(), stdout("early"));
+    assert_eq!(exec.wait().await.unwrap(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pings_on_every_stream_are_answered_while_the_output_is_read() {
     let mut guest = Guest::start(0);
     let mut exec = guest.exec().await;
@@ -301,12 +320,14 @@ async fn a_command_that_closed_its_output_and_goes_on_times_out_while_its_contro
     drop(held);
 }
 
+/// The streams that a server tells of, what it answers to who opens one, and the error that this is.
+type Refusal = (Value, fn() -> Reply, fn(&Error) -> bool);
+
 #[tokio::test(start_paused = true)]
 async fn streams_that_cannot_be_had_fail_the_start_and_cancel_the_command() {
     let record = |fds: Value| operation("one", 103, "", &json!({ "fds": fds }));
     let all = json!({ "control": "c", "0": "a", "1": "b", "2": "d" });
-    type Case = (Value, fn() -> Reply, fn(&Error) -> bool);
-    let cases: [Case; 5] = [
+    let cases: [Refusal; 5] = [
         (
             json!({ "control": "c", "0": "a" }),
             || Reply::Stall(""),
