@@ -398,10 +398,18 @@ fn a_container_of_the_image_answers_at_once_and_has_what_jobs_count_on() {
     project.incus(&["launch", "guest", "c1"]).unwrap();
     let version = project.incus(&["exec", "c1", "--", RUN_BINARY, "--version"]).unwrap();
     assert!(version.starts_with("pikaci-incus-run "), "{version}");
-    let script = r#"
-        until grep -q "$(hostname)" /etc/hosts; do sleep 0.01; done
-        id -u pikaci; id -g pikaci; stat -c "%a %U" /dev/shm /home/pikaci; ping -c 1 "$(hostname)" | grep -c "from 127"
-    "#;
-    let found = project.incus(&["exec", "c1", "--", "sh", "-c", script]).unwrap();
-    assert_eq!(found, "1000\n1000\n1777 root\n755 pikaci\n1\n");
+    let exec = |script: &str| {
+        let booted =
+            r#"until grep -q /dev/shm /proc/mounts && grep -q "$(hostname)" /etc/hosts; do sleep 0.01; done"#;
+        project.incus(&["exec", "c1", "--", "sh", "-c", &format!("{booted}; {script}")]).unwrap()
+    };
+    let found = exec(r#"id -u pikaci; id -g pikaci; stat -c "%a %U" /dev/shm /run/lock /home/pikaci"#);
+    assert_eq!(found, "1000\n1000\n1777 root\n1777 root\n755 pikaci\n");
+    let found = exec(r#"ping -c 1 "$(hostname)" | grep -c "from 127""#);
+    assert_eq!(found, "1\n", "the loopback is down");
+
+    exec("mkdir /run/pikaci && touch -d '2020-01-01 00:00' /run/pikaci");
+    project.incus(&["restart", "--force", "c1"]).unwrap();
+    let found = exec(&format!("ls /run; {RUN_BINARY} --version"));
+    assert_eq!(found, format!("current-system\nlock\nutmp\n{version}"), "a boot empties /run");
 }
