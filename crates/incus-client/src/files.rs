@@ -25,6 +25,21 @@ pub enum FileKind {
     Link,
 }
 
+/// What is at a path, without its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// What it is. A pipe, a socket or a device passes for an empty file.
+    pub kind: FileKind,
+    /// Its permission bits.
+    pub mode: u32,
+    /// The number of its owner, inside the instance.
+    pub user: u32,
+    /// The number of its group, inside the instance.
+    pub group: u32,
+    /// Its size, of a regular file only.
+    pub bytes: u64,
+}
+
 /// Something at a path of an instance.
 #[derive(Debug)]
 pub struct File {
@@ -121,23 +136,18 @@ impl Client {
         let call = Client::file_call(Method::GET, instance, path);
         let mut answer = self.fetch(&call).await.map_err(|error| error.missing(|| what.clone()))?;
         answer.body.rename(&what);
-        let head = answer.head;
-        let kind = match header(&head.headers, "x-incus-type") {
-            Some("file") => FileKind::File,
-            Some("directory") => FileKind::Folder,
-            Some("symlink") => FileKind::Link,
-            kind => return Err(Error::shape(&what, format!("it is of the kind {kind:?}"))),
-        };
-        let number = |name, radix| {
-            header(&head.headers, name).and_then(|text| u32::from_str_radix(text, radix).ok()).unwrap_or(0)
-        };
-        Ok(File {
-            kind,
-            mode: number("x-incus-mode", 8),
-            user: number("x-incus-uid", 10),
-            group: number("x-incus-gid", 10),
-            body: FileBody { body: answer.body },
-        })
+        let FileInfo { kind, mode, user, group, .. } = info(&what, &answer.head.headers)?;
+        Ok(File { kind, mode, user, group, body: FileBody { body: answer.body } })
+    }
+
+    /// What is at a path, without opening it: to open a pipe would wait for its other end.
+    ///
+    /// [`Error::NotFound`]: nothing is at the path, or there is no such instance.
+    pub async fn file_info(&self, instance: &str, path: &str) -> Result<FileInfo, Error> {
+        let what = format!("{path} in {instance}");
+        let call = Client::file_call(Method::HEAD, instance, path);
+        let answer = self.fetch(&call).await.map_err(|error| error.missing(|| what.clone()))?;
+        info(&what, &answer.head.headers)
     }
 
     /// Writes a file, replacing what is there. [`Error::NotFound`]: its folder, or the instance, does not exist.
@@ -155,6 +165,25 @@ impl Client {
     pub async fn delete_file(&self, instance: &str, path: &str) -> Result<(), Error> {
         self.tell(Client::file_call(Method::DELETE, instance, path)).await
     }
+}
+
+fn info(what: &str, headers: &HeaderMap) -> Result<FileInfo, Error> {
+    let kind = match header(headers, "x-incus-type") {
+        Some("file") => FileKind::File,
+        Some("directory") => FileKind::Folder,
+        Some("symlink") => FileKind::Link,
+        kind => return Err(Error::shape(what, format!("it is of the kind {kind:?}"))),
+    };
+    let number = |name, radix| {
+        header(headers, name).and_then(|text| u32::from_str_radix(text, radix).ok()).unwrap_or(0)
+    };
+    Ok(FileInfo {
+        kind,
+        mode: number("x-incus-mode", 8),
+        user: number("x-incus-uid", 10),
+        group: number("x-incus-gid", 10),
+        bytes: header(headers, "content-length").and_then(|text| text.parse().ok()).unwrap_or(0),
+    })
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -100,7 +100,7 @@ pub use cluster::{Member, MemberState};
 pub use error::Error;
 pub use events::{Event, Events};
 pub use exec::{Exec, ExecOutput, ExecRequest};
-pub use files::{File, FileBody, FileKind, NewFile};
+pub use files::{File, FileBody, FileInfo, FileKind, NewFile};
 pub use images::{Alias, Image, ImageImport};
 pub use instances::{
     Config, Devices, Filter, Instance, InstanceKind, InstancePatch, InstanceState, NewInstance, StateChange,

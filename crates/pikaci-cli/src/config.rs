@@ -6,8 +6,11 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
+use incus_client::Endpoint;
 use pikaci::StateRoot;
 
+use crate::arguments::Executor;
 use crate::failure::Failure;
 
 /// Where runs are kept below the current folder, when nothing else is said.
@@ -24,6 +27,14 @@ pub(crate) struct Config {
     /// The folders that `path` names.
     pub(crate) path_folders: Vec<PathBuf>,
     pub(crate) home: Option<PathBuf>,
+    /// Where jobs run when the arguments do not say.
+    pub(crate) executor: Executor,
+    /// The operator's settings for Incus, when there are any.
+    pub(crate) incus_settings: Option<PathBuf>,
+    /// Where such settings are kept for this user.
+    pub(crate) settings_folder: PathBuf,
+    /// The socket of this host's Incus.
+    pub(crate) incus_socket: Endpoint,
     /// `bwrap`, when it is on the path.
     pub(crate) bubblewrap: Option<PathBuf>,
     /// Whether a person watches standard output.
@@ -49,10 +60,29 @@ impl Config {
             (None, Some(folder)) => current_dir.join(folder),
             (None, None) => current_dir.join(STATE_FOLDER),
         };
+        let executor = match set("PIKACI_EXECUTOR") {
+            None => Executor::Local,
+            Some(word) => Executor::from_str(&word.to_string_lossy(), false).map_err(|_| {
+                Failure::usage_text(format!("PIKACI_EXECUTOR is {word:?}; it takes local or incus"))
+            })?,
+        };
+        let home = set("HOME").map(PathBuf::from);
+        let settings_folder = set("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| home.as_ref().map(|home| home.join(".config")))
+            .unwrap_or_else(|| PathBuf::from("/etc"))
+            .join("pikaci");
+        let named = set("PIKACI_INCUS_SETTINGS").map(|path| current_dir.join(path));
+        let usual = [settings_folder.join("incus.toml"), PathBuf::from("/etc/pikaci/incus.toml")];
+        let incus_settings = named.or_else(|| usual.into_iter().find(|path| path.exists()));
         Ok(Config {
+            executor,
+            incus_settings,
+            settings_folder,
+            incus_socket: Endpoint::from_variables(&|name| std::env::var_os(name)),
             state: StateRoot::new(state_root),
             bubblewrap: find_program("bwrap", &path_folders),
-            home: set("HOME").map(PathBuf::from),
+            home,
             is_terminal: io::stdout().is_terminal() && set("TERM").is_none_or(|term| term != "dumb"),
             current_dir,
             program,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use pikaci::{Event, Fault, JobId, JobSpec, RunId, RunRecord, StateRoot};
+use pikaci::{Event, Fault, InstanceType, JobId, JobSpec, RunId, RunRecord, StateRoot};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -161,7 +161,9 @@ fn shown(record: &RunRecord) -> String {
 fn take_exam(executor: impl Fn(&Case) -> Arc<dyn Executor>) {
     let fixture = Fixture::new();
     for case in &CASES {
-        let job = JobSpec { timeout_secs: case.timeout_secs, ..sample_shell_job("case", case.command) };
+        let instance = InstanceType::Container;
+        let job =
+            JobSpec { timeout_secs: case.timeout_secs, instance, ..sample_shell_job("case", case.command) };
         let start = Instant::now();
         let cancel_when = |event: &Event| case.is_cancelled && matches!(event, Event::JobStarted { .. });
         let (record, _) = fixture.run(fixture.request(vec![job]), executor(case), cancel_when);
@@ -176,6 +178,13 @@ fn the_scripted_executor_passes_the_exam() {
         let scripts = BTreeMap::from([(JobId::parse("case").unwrap(), vec![case.script.clone()])]);
         Arc::new(ScriptedExecutor::new(scripts))
     });
+}
+
+#[test]
+fn the_incus_executor_passes_the_exam() {
+    let world = crate::executor::incus::tests::World::new();
+    take_exam(|_| world.executor());
+    assert_eq!(world.left_behind(), Vec::<String>::new());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What runs one attempt at a job. Executors report facts; the run judges them.
 
+pub mod incus;
 pub mod local;
 pub mod scripted;
 
@@ -10,8 +11,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use pikaci::{
-    Digest, ExecutorKind, GuestExit, JobId, JobSpec, RemoteLinuxVmExecutionRecord, RemoteLinuxVmPhaseRecord,
-    RemoteLinuxVmPhaseRecorder, RunId,
+    Digest, ExecutorKind, GuestExit, JobId, JobSpec, RemoteLinuxVmExecutionRecord, RemoteLinuxVmImageRecord,
+    RemoteLinuxVmPhaseRecord, RemoteLinuxVmPhaseRecorder, RunId,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,16 @@ pub trait Executor: Send + Sync {
 
     /// Runs one attempt to its end. When `cancel` is triggered it ends the guest and returns within five seconds.
     fn execute<'a>(&'a self, attempt: &'a Attempt, cancel: &'a CancellationToken) -> Boxed<'a, Execution>;
+
+    /// Takes up an attempt that a process began which is gone. `None`: its guest is gone as well, and nothing is left to
+    /// clean up.
+    fn adopt<'a>(
+        &'a self,
+        _attempt: &'a Attempt,
+        _cancel: &'a CancellationToken,
+    ) -> Boxed<'a, Option<Execution>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// One attempt at a job: what to run, and where its traces go.
@@ -110,6 +121,16 @@ impl<'a> Phases<'a> {
         done
     }
 
+    /// Notes the image that the instance was made from.
+    pub fn set_incus_image(&mut self, image: RemoteLinuxVmImageRecord) {
+        self.recorder.set_incus_image(image);
+    }
+
+    /// Notes what the instance's disk is made by.
+    pub fn set_storage_driver(&mut self, driver: Option<String>) {
+        self.recorder.set_storage_driver(driver);
+    }
+
     /// The record.
     pub fn finish(self) -> RemoteLinuxVmExecutionRecord {
         self.recorder.finish()
@@ -136,5 +157,6 @@ pub(crate) fn sample_shell_job(id: &str, command: &str) -> JobSpec {
         instance: pikaci::InstanceType::default(),
         cpus: 2,
         memory_bytes: 1 << 30,
+        disk_bytes: None,
     }
 }

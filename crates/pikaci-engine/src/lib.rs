@@ -18,12 +18,14 @@ mod exam;
 pub mod executor;
 pub mod gc;
 pub mod host_log;
+pub mod image;
 pub mod recover;
 pub mod run;
 pub mod snapshot;
 
 pub use executor::Executor;
+pub use executor::incus::{IncusExecutor, IncusSettings, PoolSettings};
 pub use executor::local::{LocalConfig, LocalExecutor};
 pub use recover::sweep;
-pub use run::{RunError, RunRequest, rerun, run};
+pub use run::{ResumeError, RunError, RunRequest, rerun, resume, run};
 pub use snapshot::Source;

@@ -4,6 +4,7 @@
 //! machinery. Who sweeps holds the run's lock, so nothing is finished twice.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use jiff::Timestamp;
 use pikaci::guest::{GuestResult, RESULT_NAME};
@@ -158,8 +159,13 @@ fn never_began(job: &JobSpec, run: &RunRecord) -> JobRecord {
 
 /// The result that the job's guest left, unless it says that the runner was told to stop: by the loss of its process.
 fn read_result(state: &StateRoot, run: &RunId, job: &JobRecord) -> Option<GuestResult> {
+    read_result_in(&state.artifacts_dir(run, &job.id))
+}
+
+/// The same, by the folder.
+pub(crate) fn read_result_in(artifacts: &Path) -> Option<GuestResult> {
     use pikaci::guest::GuestStatus;
-    let file = open_in_run_beneath(&state.artifacts_dir(run, &job.id), RESULT_NAME.as_ref()).ok()??;
+    let file = open_in_run_beneath(artifacts, RESULT_NAME.as_ref()).ok()??;
     let mut content = Vec::new();
     file.take(RESULT_BYTES_MAX).read_to_end(&mut content).ok()?;
     GuestResult::parse(&content).ok().filter(|result| result.status != GuestStatus::Cancelled)

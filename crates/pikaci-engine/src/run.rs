@@ -4,6 +4,7 @@
 //! event is on disk before the observer hears of it; whatever happens after the folder exists, the run is finished.
 
 mod request;
+mod resume;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use request::{Input, RerunError, RunRequest, rerun};
+pub use resume::{ResumeError, resume};
 
 use crate::dispatch::{Action, After, Backoff, Dispatch};
 use crate::executor::{Attempt, Execution, Executor, Report};
@@ -137,7 +139,8 @@ impl Run<'_> {
         let plan_path = self.writer.write_plan(&plan)?;
         let jobs = plan.jobs.iter().map(|job| job.id.clone()).collect();
         self.append(&Event::Planned { run_id, plan_path, jobs })?;
-        self.dispatch(&frozen, cancel).await?;
+        let dispatch = Dispatch::new(&self.request.jobs, self.request.slots, self.request.backoff);
+        self.dispatch(dispatch, Vec::new(), &frozen, cancel).await?;
         Ok(End::Jobs)
     }
 
@@ -159,11 +162,26 @@ impl Run<'_> {
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err((Fault::Infra, error.to_string())))
     }
 
-    async fn dispatch(&mut self, frozen: &Frozen, cancel: &CancellationToken) -> Result<(), StoreError> {
-        let mut dispatch = Dispatch::new(&self.request.jobs, self.request.slots, self.request.backoff);
+    /// Runs all jobs to their end. `orphans` are attempts of a process that is gone: they are taken up first.
+    async fn dispatch(
+        &mut self,
+        mut dispatch: Dispatch,
+        orphans: Vec<resume::RunningAttempt>,
+        frozen: &Frozen,
+        cancel: &CancellationToken,
+    ) -> Result<(), StoreError> {
         let (reports, mut reported) = mpsc::channel(REPORTS_MAX);
         let mut attempts: JoinSet<Result<Attempted, (JobId, u32, Timestamp)>> = JoinSet::new();
         let mut retries: JoinSet<JobId> = JoinSet::new();
+        for resume::RunningAttempt { job, number, started_at } in orphans {
+            let prepared = self.attempt(&job, number, frozen, reports.clone());
+            let (executor, cancel) = (Arc::clone(&self.executor), cancel.clone());
+            attempts.spawn(async move {
+                let attempted = prepared.map_err(|()| (job.clone(), number, started_at))?;
+                let execution = resume::take_up(executor.as_ref(), &attempted, &cancel).await;
+                Ok(Attempted { job, number, started_at, execution })
+            });
+        }
         loop {
             for action in dispatch.decide() {
                 match action {

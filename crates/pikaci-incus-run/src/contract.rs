@@ -16,6 +16,8 @@ pub const ARTIFACTS_PATH: &str = "/artifacts";
 pub const CARGO_HOME_PATH: &str = "/cargo-home";
 /// Writable; `CARGO_TARGET_DIR`.
 pub const CARGO_TARGET_PATH: &str = "/cargo-target";
+/// Which job was started in this guest, and by which runner. On a file system that a boot empties.
+pub const RUN_FOLDER_PATH: &str = "/run/pikaci";
 /// The file at the root of every share that holds its digest.
 pub const SENTINEL_NAME: &str = ".pikaci-share";
 

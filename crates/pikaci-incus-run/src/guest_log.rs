@@ -7,6 +7,9 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 /// The open log of one command.
 pub(crate) struct GuestLog {
     path: PathBuf,
@@ -63,6 +66,22 @@ pub(crate) fn clear(path: &Path) -> io::Result<()> {
         Ok(_) => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Opens a file that a command may have put something else in the place of; `None` when there is no plain file.
+///
+/// No link is followed, and nothing is waited for.
+pub(crate) fn open_plain(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(opened) => {
+            let file = File::from(opened);
+            Ok(if file.metadata()?.is_file() { Some(file) } else { None })
+        }
+        // Nothing; below something that is no folder; a link; a socket (open(2)).
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -156,17 +156,6 @@ impl Sentinel {
 }
 
 impl JobError {
-    /// The error and its causes, in one line.
-    pub(crate) fn message(&self) -> String {
-        let mut message = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            message.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        message
-    }
-
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JobError {
         move |source| JobError::Io { action, path: path.to_owned(), source }
     }

@@ -28,6 +28,11 @@ pub const STAGED_PATH: &str = "/staged";
 /// The file at the root of every share that holds its digest. A mount that failed has none.
 pub const SENTINEL_NAME: &str = ".pikaci-share";
 
+/// The property of an image that says which version of this contract it keeps.
+pub const IMAGE_CONTRACT_PROPERTY: &str = "pikaci.contract";
+/// The version of this contract.
+pub const IMAGE_CONTRACT_VERSION: u32 = 1;
+
 /// The unprivileged user of a guest.
 pub const USER: &str = "pikaci";
 /// That user's number, and its group's.

@@ -49,6 +49,9 @@ pub struct JobSpec {
     pub cpus: u32,
     /// Memory of the instance, in bytes.
     pub memory_bytes: u64,
+    /// Size of the instance's disk, in bytes; `None`: what the operator's profile says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
 }
 
 impl JobSpec {

@@ -31,7 +31,7 @@ fn mistakes_of_the_caller_end_with_2_and_leave_no_run() {
         (&["run"], "TARGET"),
         (&["run", "chek"], "did you mean `check`"),
         (&["run", "check/unti"], "did you mean `unit`"),
-        (&["run", "check", "--executor", "incus"], "--executor local"),
+        (&["run", "check", "--executor", "qemu"], "incus"),
         (&["run", "check", "--rev", "nowhere"], "nowhere"),
         (&["run", "check", "--base", "nowhere"], "nowhere"),
         (&["run", "check", "--jobs", "0"], "--jobs"),

@@ -264,6 +264,7 @@ impl RawSettings {
             instance: self.instance.or_else(|| defaults.instance.clone()),
             cpus: self.cpus.or_else(|| defaults.cpus.clone()),
             memory: self.memory.or_else(|| defaults.memory.clone()),
+            disk: self.disk.or_else(|| defaults.disk.clone()),
         }
     }
 
@@ -290,6 +291,7 @@ impl RawSettings {
             instance: self.instance.map_or(InstanceType::VirtualMachine, |instance| instance.value),
             cpus: self.cpus.map_or(CPUS_DEFAULT, |cpus| cpus.value.0),
             memory_bytes: self.memory.map_or(MEMORY_BYTES_DEFAULT, |memory| memory.value.0),
+            disk_bytes: self.disk.map(|disk| disk.value.0),
         }
     }
 }

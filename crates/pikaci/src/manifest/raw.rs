@@ -114,6 +114,8 @@ pub(super) struct RawSettings {
     pub(super) cpus: Entry<Count>,
     /// Memory of the instance, such as "512MiB" or "4GiB". Default: "4GiB".
     pub(super) memory: Entry<Memory>,
+    /// Disk of the instance, such as "20GiB". Default: what the operator's profile says.
+    pub(super) disk: Entry<Memory>,
 }
 
 /// Something that is built once and mounted read-only into jobs.
@@ -177,7 +179,7 @@ impl ReadTable for RawTarget {
     fn remedy(key: &str) -> Option<&'static str> {
         match key {
             "name" | "description" => Some("write `title`"),
-            "command" | "timeout" | "env" | "image" | "needs" | "memory" | "cpus" | "network" => {
+            "command" | "timeout" | "env" | "image" | "needs" | "memory" | "disk" | "cpus" | "network" => {
                 Some("it is a key of jobs: write it below [[targets.NAME.jobs]] or [defaults]")
             }
             _ => None,
@@ -229,6 +231,7 @@ impl ReadTable for RawSettings {
             instance: table.entry("instance"),
             cpus: table.entry("cpus"),
             memory: table.entry("memory"),
+            disk: table.entry("disk"),
         }
     }
 

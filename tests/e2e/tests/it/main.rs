@@ -12,4 +12,6 @@ mod forge_merge;
 mod forge_push;
 mod forge_restart;
 mod forge_safety;
+mod incus_run;
 mod manifest;
+mod virtual_machine;

@@ -1,0 +1,326 @@
+//! Runs jobs in fresh Incus instances, with their inputs as shared read-only device mounts.
+//!
+//! One strategy only: nothing is copied into a guest. The command runs under `pikaci-incus-run`, detached from whoever
+//! started it, so that a restart of this program or of Incus costs no job: the log is followed by offset over a connection
+//! that may drop, and an attempt that was begun by another process is adopted.
+//!
+//! Invariants: an instance carries its `user.pikaci.*` keys from its first moment, so that a sweep can find it; the verdict
+//! waits for no deletion; a deletion counts when the instance is seen to be gone.
+
+pub mod check;
+mod collect;
+mod context;
+mod devices;
+pub mod doctor;
+mod follow;
+mod image;
+mod launch;
+mod owner;
+pub mod pool;
+mod runtime;
+mod settings;
+pub mod setup;
+mod sweep;
+
+use std::convert::Infallible;
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use incus_client::{Client, Error, OperationRecord};
+use pikaci::record::phase;
+use pikaci::{ExecutorKind, GuestExit, JobSpec};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+pub use context::{Mount, RemoteLinuxVmContext};
+pub use devices::configure_remote_incus_devices;
+pub use image::load_remote_incus_image_record;
+pub use launch::build_remote_incus_launch_command;
+pub use owner::owner_id;
+pub use runtime::ensure_remote_incus_runtime;
+pub use settings::{IncusSettings, PoolSettings};
+pub use sweep::{Orphan, sweep};
+
+use super::{Attempt, Boxed, Execution, Executor, Phases, Report};
+use follow::Follower;
+use image::Images;
+
+/// How long the deletion of an instance may take before it is left to the next sweep.
+const DELETE_DEADLINE: Duration = Duration::from_secs(50);
+/// How long taking in the artifacts may take.
+const COLLECT_DEADLINE: Duration = Duration::from_secs(120);
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What the API calls the making of an instance (operationtype.go); a word of the API, which is in English only.
+const CREATING: &str = "Creating instance";
+
+/// Runs jobs in Incus instances.
+#[derive(Debug)]
+pub struct IncusExecutor {
+    client: Client,
+    settings: IncusSettings,
+    images: Images,
+    facts: tokio::sync::OnceCell<check::Facts>,
+    has_warned: AtomicBool,
+    /// One top-up at a time: two would both make what is missing.
+    topping_up: Arc<Mutex<()>>,
+}
+
+impl IncusExecutor {
+    /// An executor on the server that the settings name. Nothing is sent yet.
+    pub fn new(settings: IncusSettings) -> IncusExecutor {
+        let client = settings.client();
+        let images = Images::default();
+        let facts = tokio::sync::OnceCell::new();
+        let (has_warned, topping_up) = (AtomicBool::new(false), Arc::default());
+        IncusExecutor { client, settings, images, facts, has_warned, topping_up }
+    }
+
+    /// The server, seen through the project of the jobs.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Executor for IncusExecutor {
+    fn kind(&self) -> ExecutorKind {
+        ExecutorKind::RemoteLinuxVm
+    }
+
+    fn check<'a>(&'a self, jobs: &'a [JobSpec]) -> Boxed<'a, Vec<String>> {
+        Box::pin(async move {
+            let (reasons, facts) = check::check(&self.client, &self.settings, &self.images, jobs).await;
+            let _ = self.facts.set(facts);
+            reasons
+        })
+    }
+
+    fn execute<'a>(&'a self, attempt: &'a Attempt, cancel: &'a CancellationToken) -> Boxed<'a, Execution> {
+        Box::pin(async move {
+            let mut phases = Phases::new(attempt, "incus");
+            let (exit, instance) = self.fresh(attempt, &mut phases, cancel).await;
+            self.ended(attempt, phases, exit, instance)
+        })
+    }
+
+    fn adopt<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+        cancel: &'a CancellationToken,
+    ) -> Boxed<'a, Option<Execution>> {
+        Box::pin(async move {
+            let found = sweep::find(&self.client, attempt).await;
+            let context = match found {
+                Ok(Some(instance)) => self.context(attempt, String::new(), instance.name),
+                Ok(None) => return None,
+                Err(error) => {
+                    let detail = format!("cannot look for the instance: {}", described(&error));
+                    attempt.host_log.line(&detail);
+                    let phases = Phases::new(attempt, "incus");
+                    return Some(self.ended(attempt, phases, GuestExit::NoResult { detail }, None));
+                }
+            };
+            attempt.host_log.line(format!("taken up again: instance {}", context.instance));
+            let mut phases = Phases::new(attempt, "incus");
+            let exit = self.attached(attempt, &context, &mut phases, cancel, true).await;
+            Some(self.ended(attempt, phases, exit, Some(context.instance)))
+        })
+    }
+}
+
+impl IncusExecutor {
+    fn context(&self, attempt: &Attempt, fingerprint: String, instance: String) -> RemoteLinuxVmContext {
+        RemoteLinuxVmContext::new(&self.settings, attempt, fingerprint, instance)
+    }
+
+    /// Makes a guest and runs the job in it. Returns the fact to be judged, and the instance that is left to be deleted.
+    async fn fresh(
+        &self,
+        attempt: &Attempt,
+        phases: &mut Phases<'_>,
+        cancel: &CancellationToken,
+    ) -> (GuestExit, Option<String>) {
+        self.warn(attempt).await;
+        let artifacts = &attempt.artifacts_dir;
+        let made = phases.run(phase::PREPARE_DIRECTORIES, async { fs::create_dir_all(artifacts) }).await;
+        if let Err(error) = made {
+            return (
+                GuestExit::NoResult { detail: format!("cannot make {}: {error}", artifacts.display()) },
+                None,
+            );
+        }
+        let staged = phases.run(phase::STAGE_WORKSPACE_SNAPSHOT, self.stage(attempt)).await;
+        let (fingerprint, name) = match staged {
+            Ok(staged) => staged,
+            Err(detail) => return (GuestExit::NoResult { detail }, None),
+        };
+        let context = self.context(attempt, fingerprint, name);
+        let ready = phases.run(phase::PREPARE_RUNTIME, async {
+            tokio::select! {
+                ready = ensure_remote_incus_runtime(&self.client, &self.settings, attempt, context.clone()) => {
+                    ready.map_err(|error| GuestExit::NoResult {
+                        detail: format!("cannot have an instance: {}", described(&error)),
+                    })
+                }
+                () = cancel.cancelled() => Err(GuestExit::Cancelled),
+            }
+        });
+        let context = match ready.await {
+            Ok(context) => context,
+            // Half of it may be there.
+            Err(exit) => return (exit, Some(context.instance)),
+        };
+        let exit = self.attached(attempt, &context, phases, cancel, false).await;
+        (exit, Some(context.instance))
+    }
+
+    /// What the instance is made from, and its name.
+    async fn stage(&self, attempt: &Attempt) -> Result<(String, String), String> {
+        let snapshot = &attempt.snapshot_dir;
+        fs::metadata(snapshot).map_err(|error| format!("cannot find {}: {error}", snapshot.display()))?;
+        let image = &attempt.job.image;
+        let found = self.images.resolve(&self.client, image).await;
+        let fingerprint = found.map_err(|error| format!("cannot resolve {image}: {}", described(&error)))?;
+        Ok((fingerprint, context::instance_name(&attempt.run_id, &attempt.job.id, attempt.number)))
+    }
+
+    /// Runs the job in an instance that is there, or takes up one that runs already, and takes in what it leaves.
+    async fn attached(
+        &self,
+        attempt: &Attempt,
+        context: &RemoteLinuxVmContext,
+        phases: &mut Phases<'_>,
+        cancel: &CancellationToken,
+        is_adopted: bool,
+    ) -> GuestExit {
+        let opened = Follower::open(&self.client, attempt, context, is_adopted);
+        let mut follower = match opened {
+            Ok(follower) => follower,
+            Err(error) => {
+                return GuestExit::NoResult { detail: format!("cannot write the job's log: {error}") };
+            }
+        };
+        if !is_adopted {
+            let launched = phases.run(phase::LAUNCH_GUEST, follower.launch(cancel)).await;
+            if let Err(exit) = launched {
+                return exit;
+            }
+        }
+        // Asked while the job runs: it is of no use to the job.
+        let image = load_remote_incus_image_record(&self.client, &context.instance, &attempt.job.image);
+        let waiting = async {
+            let (exit, image) = tokio::join!(follower.wait(cancel), image);
+            Ok::<_, Infallible>((exit, image))
+        };
+        let Ok((exit, image)) = phases.run(phase::WAIT_FOR_COMPLETION, waiting).await;
+        phases.set_incus_image(image);
+        phases.set_storage_driver(self.facts.get().and_then(|facts| facts.storage_driver.clone()));
+        if matches!(exit, GuestExit::Result(_)) && collect::has_declared(&attempt.job) {
+            let collecting =
+                within(COLLECT_DEADLINE, collect::collect(&self.client, &context.instance, attempt));
+            // What can't be had changes no verdict.
+            if let Err(error) = phases.run(phase::COLLECT_ARTIFACTS, collecting).await {
+                attempt.host_log.line(format!("artifacts: {error}"));
+                let message = format!("job {}: its artifacts are not complete: {error}", attempt.job.id);
+                let _ = attempt.reports.send(Report::Notice { message }).await;
+            }
+        }
+        exit
+    }
+
+    /// Wraps up: the verdict's fact at once, the deletion for later.
+    fn ended(
+        &self,
+        attempt: &Attempt,
+        phases: Phases<'_>,
+        exit: GuestExit,
+        instance: Option<String>,
+    ) -> Execution {
+        let client = self.client.with_deadline(DELETE_DEADLINE);
+        let (settings, image) = (self.settings.clone(), attempt.job.image.clone());
+        let (scratch, topping_up) = (attempt.scratch_dir.clone(), Arc::clone(&self.topping_up));
+        let cleanup = Box::pin(async move {
+            let deleted = match instance {
+                None => Ok(()),
+                Some(name) => destroy(&client, &name).await.map_err(|error| {
+                    format!(
+                        "cannot delete instance {name}: {}; `pikaci sweep` tries again",
+                        described(&error)
+                    )
+                }),
+            };
+            let _alone = topping_up.lock().await;
+            let filled = pool::top_up_image(&client, &settings, &image).await;
+            let filled =
+                filled.map_err(|error| format!("cannot top up the pool of {image}: {}", described(&error)));
+            let removed = remove_scratch(&scratch);
+            deleted.and(filled.map(|_| ())).and(removed)
+        });
+        Execution { exit, record: phases.finish(), cleanup }
+    }
+
+    /// Says once a run what is slower here than it could be.
+    async fn warn(&self, attempt: &Attempt) {
+        let warnings = self.facts.get().map(|facts| facts.warnings.clone()).unwrap_or_default();
+        if warnings.is_empty() || self.has_warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        for message in warnings {
+            attempt.host_log.line(&message);
+            let _ = attempt.reports.send(Report::Notice { message }).await;
+        }
+    }
+}
+
+/// Deletes an instance that may still be in the making: what was given up goes on in the server.
+async fn destroy(client: &Client, name: &str) -> Result<(), Error> {
+    let path = format!("/1.0/instances/{name}");
+    let start = Instant::now();
+    while start.elapsed() < DELETE_DEADLINE {
+        let operations = client.operations().await.unwrap_or_default();
+        let concerns = |operation: &OperationRecord| {
+            let mut resources = operation.resources.iter().flat_map(|resources| resources.values()).flatten();
+            // An operation of a command in it ends with it.
+            operation.status_code < 200
+                && operation.description == CREATING
+                && resources.any(|resource| resource.split('?').next() == Some(path.as_str()))
+        };
+        if !operations.iter().any(concerns) {
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    client.destroy_instance(name).await
+}
+
+fn remove_scratch(scratch: &Path) -> Result<(), String> {
+    match fs::symlink_metadata(scratch) {
+        Err(_) => Ok(()),
+        Ok(_) => crate::snapshot::remove_tree(scratch)
+            .map_err(|error| format!("cannot remove {}: {error}", scratch.display())),
+    }
+}
+
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(deadline, work)
+        .await
+        .unwrap_or_else(|_| Err(format!("not done within {} s", deadline.as_secs())))
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn described(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,156 @@
+//! Has a running instance for an attempt: one that waits for work, or a new one.
+
+use std::time::Duration;
+
+use incus_client::{Client, Error, InstanceKind, NewInstance};
+use pikaci::InstanceType;
+use tokio::time::{Instant, sleep};
+
+use super::devices::{configure_remote_incus_devices, instance_keys};
+use super::{Attempt, IncusSettings, RemoteLinuxVmContext, pool};
+
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
+/// How long a job waits for room that others take. Its own deadline has not begun.
+const ROOM_DEADLINE: Duration = Duration::from_secs(6 * 3600);
+const AGENT_LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Why there is no instance.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The server said so.
+    #[error(transparent)]
+    Incus(#[from] Error),
+    /// The instance runs, and its agent does not answer.
+    #[error("instance {instance}: no command could be run in it within {} s of its start", after.as_secs())]
+    NotReady {
+        /// The instance.
+        instance: String,
+        /// The deadline.
+        after: Duration,
+    },
+}
+
+/// Returns when commands can be run in the attempt's instance. The context names the instance that it became: one of the
+/// pool has a name of its own.
+///
+/// Waits for room while the project is at its limit. When it fails, or is dropped, something may be left under the
+/// context's name.
+pub async fn ensure_remote_incus_runtime(
+    client: &Client,
+    settings: &IncusSettings,
+    attempt: &Attempt,
+    mut context: RemoteLinuxVmContext,
+) -> Result<RemoteLinuxVmContext, RuntimeError> {
+    if let Some(taken) = pool::take(client, settings, &attempt.job.image, &context).await {
+        attempt.host_log.line(format!("took the waiting instance {taken}"));
+        context.instance = taken;
+        return Ok(context);
+    }
+    create(client, settings, attempt, &context).await?;
+    attempt.host_log.line(format!("made instance {} of image {}", context.instance, context.fingerprint));
+    ready(client, &context).await?;
+    Ok(context)
+}
+
+async fn create(
+    client: &Client,
+    settings: &IncusSettings,
+    attempt: &Attempt,
+    context: &RemoteLinuxVmContext,
+) -> Result<(), RuntimeError> {
+    let instance = new_instance(client, context).await?;
+    let client = client.with_deadline(context.boot_deadline);
+    let (start, mut has_waited) = (Instant::now(), false);
+    loop {
+        let refused = match client.create_instance(&instance).await {
+            Ok(()) => return Ok(()),
+            // An earlier try of ours whose answer was lost, or the server's restart in the middle of it.
+            Err(Error::Conflict { .. } | Error::OperationForgotten { .. })
+                if is_running(&client, &context.instance).await =>
+            {
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // No reason is read from words: if the project is full, that was it.
+        let Some((used, limit)) = find_full(&client, context.kind).await else { return Err(refused.into()) };
+        if start.elapsed() > ROOM_DEADLINE {
+            return Err(refused.into());
+        }
+        if !has_waited {
+            attempt.host_log.line(format!(
+                "waiting for room: project {} has {used} of {limit} instances",
+                client.project()
+            ));
+            has_waited = true;
+        }
+        // What only waits for work makes room for work.
+        if !pool::drop_one(&client, settings, Some(&context.fingerprint)).await {
+            sleep(LOOK_FOR_ROOM_EVERY).await;
+        }
+    }
+}
+
+async fn new_instance(client: &Client, context: &RemoteLinuxVmContext) -> Result<NewInstance, Error> {
+    let mut instance =
+        NewInstance::new(kind(context.kind), &context.instance, &context.fingerprint).started();
+    instance.ephemeral = true;
+    instance.profiles = vec![context.profile.clone()];
+    instance.config = instance_keys(context);
+    instance.devices = configure_remote_incus_devices(context);
+    if let Some(bytes) = context.disk_bytes {
+        // The profile's root disk, with another size.
+        let profile = client.profile(&context.profile).await?.value;
+        let root = profile.devices.iter().find(|(_, keys)| keys.get("path").is_some_and(|path| path == "/"));
+        if let Some((name, keys)) = root {
+            let mut keys = keys.clone();
+            keys.insert("size".to_owned(), bytes.to_string());
+            instance.devices.insert(name.clone(), keys);
+        }
+    }
+    Ok(instance)
+}
+
+pub(crate) fn kind(kind: InstanceType) -> InstanceKind {
+    match kind {
+        InstanceType::Container => InstanceKind::Container,
+        InstanceType::VirtualMachine => InstanceKind::VirtualMachine,
+    }
+}
+
+async fn is_running(client: &Client, instance: &str) -> bool {
+    client.instance(instance).await.is_ok_and(|found| found.value.is_running())
+}
+
+/// How many instances the project has of how many it may have, when that is all of them.
+async fn find_full(client: &Client, instance: InstanceType) -> Option<(i64, i64)> {
+    let state = client.project_state(client.project()).await.ok()?;
+    let of_kind = match instance {
+        InstanceType::Container => "containers",
+        InstanceType::VirtualMachine => "virtual-machines",
+    };
+    let usages = ["instances", of_kind].into_iter().filter_map(|resource| state.resources.get(resource));
+    usages.map(|usage| (usage.usage, usage.limit)).find(|(used, limit)| *limit > 0 && used >= limit)
+}
+
+/// Waits until commands can be run: in a container at once, in a virtual machine when its agent answers.
+pub(crate) async fn ready(client: &Client, context: &RemoteLinuxVmContext) -> Result<(), RuntimeError> {
+    if context.kind == InstanceType::Container {
+        return Ok(());
+    }
+    let start = Instant::now();
+    loop {
+        // Without its agent, the number of processes is -1 (instance_drivers/driver_qemu.go, RenderState).
+        match client.instance_state(&context.instance).await {
+            Ok(state) if state.processes > 0 => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.is_transport() => {}
+            Err(error) => return Err(error.into()),
+        }
+        if start.elapsed() > context.boot_deadline {
+            let (instance, after) = (context.instance.clone(), context.boot_deadline);
+            return Err(RuntimeError::NotReady { instance, after });
+        }
+        sleep(AGENT_LOOK_EVERY).await;
+    }
+}
