@@ -42,7 +42,7 @@ pub(super) fn ask(busybox: &Path, limits: &Limits<'_>) -> Result<Facts, ImageErr
 fn answer(busybox: &Path, question: &str, limits: &Limits<'_>) -> Result<String, ImageError> {
     let mut command = Command::new(busybox);
     command.arg(question);
-    tool::run(command, "busybox-static", limits, |stdout| {
+    tool::run(command, "busybox", "busybox-static", limits, |stdout| {
         let mut text = String::new();
         let read = stdout.take(ANSWER_BYTES_MAX).read_to_string(&mut text);
         read.map(|_| text).map_err(ImageError::io("read the answer of", busybox))

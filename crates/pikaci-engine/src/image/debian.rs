@@ -4,12 +4,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
 use pikaci::guest::{USER, USER_ID};
+use rustix::process::geteuid;
 use tar::{Entry, EntryType, Header};
 
 use super::archive::Archive;
@@ -76,7 +79,15 @@ pub(super) fn fill(
     busybox: &Program,
     limits: &Limits<'_>,
 ) -> Result<(), ImageError> {
-    let mut command = Command::new(&request.programs.mmdebstrap);
+    // It unpacks the system there; what it leaves when it has to be killed goes with the folder.
+    let scratch = tempfile::Builder::new()
+        .prefix("pikaci-image-")
+        // For apt's own user.
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir()
+        .map_err(ImageError::io("make a folder in", "the folder for temporary files"))?;
+    let (mut command, package) = mmdebstrap(&request.programs.mmdebstrap)?;
+    command.env("TMPDIR", scratch.path());
     command.args(["--variant=minbase", "--format=tar", "--skip=output/dev"]);
     command.arg(format!("--architectures={}", runner.architecture.debian_name()));
     command.args(["--aptopt=Acquire::Retries \"3\"", "--aptopt=Acquire::http::Timeout \"30\""]);
@@ -87,11 +98,31 @@ pub(super) fn fill(
     command.args([source.suite, "-"]).args(source.mirror);
     // mmdebstrap(1), "SOURCE_DATE_EPOCH": nothing is younger than this.
     command.env("SOURCE_DATE_EPOCH", request.created_at.as_second().max(0).to_string()).env("LC_ALL", "C");
-    tool::run(command, "mmdebstrap", limits, |stdout| {
+    tool::run(command, "mmdebstrap", package, limits, |stdout| {
         let mut own = Tree::default();
         let passed = pass_on(archive, stdout, &mut own, runner, busybox)?;
         archive.tree(&own, |path| !passed.contains(path))
     })
+}
+
+/// The start of the command, and the package that brings its first word.
+///
+/// As root, mmdebstrap mounts into what it builds, where the host would keep the mounts if it were killed. So it gets
+/// mounts and processes of its own, which go with it, and it goes with the thread that waits for it. For anybody else it
+/// does the like by itself.
+fn mmdebstrap(path: &Path) -> Result<(Command, &'static str), ImageError> {
+    const PACKAGE: &str = "mmdebstrap";
+    if !path.is_file() {
+        let source = io::ErrorKind::NotFound.into();
+        return Err(ImageError::Start { path: path.to_owned(), package: PACKAGE, source });
+    }
+    if !geteuid().is_root() {
+        return Ok((Command::new(path), PACKAGE));
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.arg("--").arg(path);
+    Ok((command, "util-linux"))
 }
 
 /// Passes on what is not ours, and returns which of our folders were among it. Fills `own`.

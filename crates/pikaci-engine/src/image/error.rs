@@ -51,7 +51,7 @@ pub enum ImageError {
     #[error("{program} ended with {status}: {message}")]
     Failed {
         /// Its name.
-        program: String,
+        program: &'static str,
         /// How it ended.
         status: ExitStatus,
         /// Its last words.
@@ -61,7 +61,7 @@ pub enum ImageError {
     #[error("{program} was not done within {} s; give it more time, or name a nearer mirror", limit.as_secs())]
     Late {
         /// What was running.
-        program: String,
+        program: &'static str,
         /// The deadline.
         limit: Duration,
     },

@@ -21,9 +21,11 @@ const PREPARED: [&str; 2] = ["linux-rust/workspace-deps", "linux-rust/workspace-
 
 /// An inittab without a line would start a login on every terminal.
 const INITTAB: &str = "\
-# Jobs come from outside; nothing is started here but the network, when there is one.
+# Jobs come from outside; nothing stays here but what asks for the network's address.
+::sysinit:/usr/lib/pikaci/start
 ::once:/usr/lib/pikaci/network
 ";
+const START: &str = include_str!("start.sh");
 const NETWORK: &str = include_str!("network.sh");
 const LEASE: &str = include_str!("lease.sh");
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
@@ -37,8 +39,9 @@ pub(super) fn add(tree: &mut Tree, init: &str, runner: &Program, busybox: &Progr
     tree.file(relative(BUSYBOX), 0o755, busybox.content.clone());
     tree.link(init, BUSYBOX);
     tree.file("etc/inittab", 0o644, INITTAB);
-    tree.file(&format!("{FOLDER}/network"), 0o755, NETWORK);
-    tree.file(&format!("{FOLDER}/lease"), 0o755, LEASE);
+    for (name, script) in [("start", START), ("network", NETWORK), ("lease", LEASE)] {
+        tree.file(&format!("{FOLDER}/{name}"), 0o755, script);
+    }
     tree.file("etc/hosts", 0o644, HOSTS);
     tree.file("etc/hostname", 0o644, HOSTNAME);
     tree.file("etc/resolv.conf", 0o644, RESOLV_CONF);

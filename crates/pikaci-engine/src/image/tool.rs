@@ -57,14 +57,16 @@ impl<R: Read> Read for Output<R> {
 }
 
 /// Runs a program and hands its output to `read`. The program's failure counts more than what `read` made of it.
+///
+/// `program` is what errors call it; `package` is what brings the command's first word.
 pub(super) fn run<T>(
     mut command: Command,
+    program: &'static str,
     package: &'static str,
     limits: &Limits<'_>,
     read: impl FnOnce(&mut dyn Read) -> Result<T, ImageError>,
 ) -> Result<T, ImageError> {
     let path = Path::new(command.get_program()).to_owned();
-    let program = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let start_failed = |source| ImageError::Start { path: path.clone(), package, source };
     let mut child = command.spawn().map_err(start_failed)?;
@@ -77,7 +79,7 @@ pub(super) fn run<T>(
     let (orders, watched) = channel();
     let (result, is_whole, ended, message) = thread::scope(|scope| {
         let watch = scope.spawn(move || watch(group, limits, &watched));
-        let words = scope.spawn(|| last_words(stderr, &program));
+        let words = scope.spawn(|| last_words(stderr, program));
         let mut output = Output { inner: stdout, is_at_end: false };
         let result = read(&mut output);
         let is_whole = output.is_at_end || result.is_ok();
