@@ -1,6 +1,6 @@
 //! The connections to a server, and which of them may be used again.
 //!
-//! Invariants: a connection is used again only when its last answer was read to the end, and only for a question (GET),
+//! Invariants: a connection is used again only when its last answer was read to the end, and only for a question (GET or HEAD),
 //! because the server may close an idle one at any moment and then nobody can tell whether it still read the request.
 //! What changes something has a connection of its own: when that is lost, it is lost for a reason.
 
@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::CONTENT_LENGTH;
 use hyper::http::response::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
@@ -68,7 +68,7 @@ impl Connections {
         body: Body,
         is_streamed: bool,
     ) -> Result<Answer, Error> {
-        if head.method() == Method::GET
+        if head.method().is_safe()
             && let Some(mut idle) = self.take().await
             && let Ok(response) = idle.send_request(head.clone().map(|()| no_body())).await
         {

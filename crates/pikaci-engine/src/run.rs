@@ -202,6 +202,12 @@ impl Run<'_> {
                 break;
             }
             tokio::select! {
+                // A job that ends because of the cancel must not be seen before it: another one would be started.
+                biased;
+                () = cancel.cancelled(), if !self.is_cancelled => {
+                    self.note_cancel()?;
+                    dispatch.cancel();
+                }
                 Some(ended) = attempts.join_next() => {
                     // Reports of the attempt were sent before it ended.
                     while let Ok(report) = reported.try_recv() {
@@ -211,10 +217,6 @@ impl Run<'_> {
                 }
                 Some(report) = reported.recv() => self.report(report)?,
                 Some(Ok(job)) = retries.join_next() => dispatch.retry(&job),
-                () = cancel.cancelled(), if !self.is_cancelled => {
-                    self.note_cancel()?;
-                    dispatch.cancel();
-                }
             }
         }
         Ok(())

@@ -140,9 +140,12 @@ async fn a_list_that_is_null_is_empty() {
 
 #[tokio::test(start_paused = true)]
 async fn an_object_without_its_version_is_not_taken_for_one_that_can_be_changed_conditionally() {
-    let fake = Fake::start(|_| Reply::Sync(json!({ "name": "one", "type": "container" })));
-    let error = fake.client().instance("one").await.unwrap_err();
-    assert!(matches!(error, Error::Shape { .. }), "{error}");
+    let replies: [fn(serde_json::Value) -> Reply; 2] = [Reply::Sync, |value| Reply::Tagged(value, "")];
+    for reply in replies {
+        let fake = Fake::start(move |_| reply(json!({ "name": "one", "type": "container" })));
+        let error = fake.client().instance("one").await.unwrap_err();
+        assert!(matches!(error, Error::Shape { .. }), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Which connections are used again, and what happens when the server has closed one.
 
-use incus_client::{Error, NewFile, NewProject};
+use incus_client::{Error, FileKind, NewFile, NewProject};
 use serde_json::json;
 
 use crate::fake::{Fake, Reply};
@@ -101,6 +101,25 @@ async fn a_file_that_was_read_to_its_end_leaves_its_connection_to_the_next_quest
         assert_eq!(file.body.read_all(7).await.unwrap().unwrap(), b"content");
     }
     assert!(fake.seen().iter().all(|seen| seen.connection == 0), "{:?}", fake.seen());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_at_a_path_is_asked_on_the_connection_of_other_questions() {
+    let fake = Fake::start(|seen| match seen.method.as_str() {
+        "HEAD" => Reply::Stall(
+            "HTTP/1.1 200 OK\r\nX-Incus-Type: file\r\nX-Incus-Mode: 0600\r\nContent-Length: 7\r\n\r\n",
+        ),
+        _ => Reply::Sync(project()),
+    });
+    let client = fake.client();
+    client.projects().await.unwrap();
+    let info = client.file_info("one", "/x").await.unwrap();
+    assert_eq!((info.kind, info.mode, info.bytes), (FileKind::File, 0o600, 7));
+    assert!(fake.seen().iter().all(|seen| seen.connection == 0), "{:?}", fake.seen());
+    // An error has no body to tell it by.
+    let fake = Fake::start(|_| Reply::Drop("HTTP/1.1 404 X\r\nContent-Length: 90\r\n\r\n"));
+    let error = fake.client().file_info("one", "/x").await.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,6 +79,8 @@ pub(crate) enum Reply {
     Last(Value),
     /// A websocket.
     Upgrade(Conversation),
+    /// The same, later.
+    After(Duration, Box<Reply>),
 }
 
 impl Reply {
@@ -216,7 +218,7 @@ impl Stage {
                 return;
             };
             seen.certificate.clone_from(&certificate);
-            let reply = (self.script)(&seen);
+            let mut reply = (self.script)(&seen);
             if !matches!(reply, Reply::Interrupt(_)) {
                 let length = seen.header("content-length").map_or(0, |length| length.parse().unwrap());
                 seen.body = vec![0; length];
@@ -228,6 +230,10 @@ impl Stage {
             let key = seen.header("sec-websocket-key").map(str::to_owned);
             self.seen.lock().unwrap().push(seen);
             self.has_seen.notify_waiters();
+            while let Reply::After(pause, later) = reply {
+                tokio::time::sleep(pause).await;
+                reply = *later;
+            }
             let sync = |metadata: &Value| json!({ "type": "sync", "status_code": 200, "metadata": metadata });
             let error =
                 |code: u16, message: &str| json!({ "type": "error", "error_code": code, "error": message });
@@ -267,6 +273,7 @@ impl Stage {
                     let _ = stream.get_mut().write_all(envelope(200, &sync(&metadata)).as_bytes()).await;
                     return;
                 }
+                Reply::After(..) => unreachable!("it was waited for"),
                 Reply::Upgrade(conversation) => {
                     let accept = derive_accept_key(key.unwrap().as_bytes());
                     let head = format!(

@@ -179,18 +179,19 @@ async fn a_wait_that_the_deadline_ends_cancels_the_operation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_counts_from_the_first_request() {
-    // Both halves stall, each for less than the deadline.
-    let fake = Fake::start(|seen| match seen.method.as_str() {
-        "PUT" => Reply::Stall(""),
-        _ => record(RUNNING, ""),
-    });
-    for deadline in [SECOND, 7 * SECOND] {
+async fn the_deadline_is_for_the_request_and_the_wait_together() {
+    for deadline in [3 * SECOND, 5 * SECOND] {
+        let fake = Fake::start(|seen| match seen.method.as_str() {
+            "PUT" => Reply::After(4 * SECOND, Box::new(Reply::Async("one"))),
+            _ => Reply::Stall(""),
+        });
         let start = Instant::now();
         let client = fake.client().with_deadline(deadline);
         let error = client.change_state("c", StateChange::Kill).await.unwrap_err();
         assert!(matches!(&error, Error::TimedOut { after, .. } if *after == deadline), "{error}");
         assert!(start.elapsed() < deadline + Duration::from_millis(100), "{:?}", start.elapsed());
+        // Also when the operation became known only after the deadline.
+        fake.until_asked("DELETE", RECORD).await;
     }
 }
 
@@ -300,11 +301,18 @@ async fn destroying_what_does_not_go_ends_at_the_deadline_with_the_last_failure(
 
 #[tokio::test(start_paused = true)]
 async fn destroying_an_instance_whose_end_stalls_times_out_at_the_deadline() {
-    let fake = with_instance(102, || Reply::Stall(""));
-    let start = Instant::now();
-    let error = fake.client().with_deadline(20 * SECOND).destroy_instance("c").await.unwrap_err();
-    assert!(matches!(&error, Error::TimedOut { after, .. } if *after == 20 * SECOND), "{error}");
-    assert!(start.elapsed() < 21 * SECOND, "{:?}", start.elapsed());
+    // The first try fails late, and the second has only what is left of the deadline.
+    for waits_before in [0, 1] {
+        let waits = AtomicUsize::new(0);
+        let fake = with_instance(102, move || match waits.fetch_add(1, Ordering::SeqCst) {
+            number if number < waits_before => Reply::After(15 * SECOND, Box::new(record(400, "busy"))),
+            _ => Reply::Stall(""),
+        });
+        let start = Instant::now();
+        let error = fake.client().with_deadline(20 * SECOND).destroy_instance("c").await.unwrap_err();
+        assert!(matches!(&error, Error::TimedOut { after, .. } if *after == 20 * SECOND), "{error}");
+        assert!(start.elapsed() < 21 * SECOND, "{:?}", start.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

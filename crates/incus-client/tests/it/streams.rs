@@ -206,14 +206,27 @@ async fn pings_on_every_stream_are_answered_while_the_output_is_read() {
     for name in STREAMS {
         let mut stream = guest.stream(name).await;
         stream.send(Message::Ping("keepalive".into())).await.unwrap();
-        let answer = async { stream.next().await.unwrap().unwrap() };
+        let answer = timeout(60 * SECOND, async { stream.next().await.unwrap().unwrap() });
         tokio::select! {
             output = exec.read() => panic!("{output:?}"),
-            answer = answer => assert_eq!(answer, Message::Pong("keepalive".into()), "{name}"),
+            answer = answer => assert_eq!(answer.expect(name), Message::Pong("keepalive".into()), "{name}"),
         }
         // It stays open for the others.
         std::mem::forget(stream);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_answered_by_who_only_writes() {
+    let mut guest = Guest::start(0);
+    let mut exec = guest.exec().await;
+    let mut input = guest.stream("0").await;
+    input.send(Message::Ping("keepalive".into())).await.unwrap();
+    let mut taken = exec.take_stdin().unwrap();
+    guest.fake.until_quiet().await;
+    taken.write("hello").await.unwrap();
+    assert_eq!(input.next().await.unwrap().unwrap(), Message::Pong("keepalive".into()));
+    assert_eq!(input.next().await.unwrap().unwrap(), Message::binary("hello"));
 }
 
 #[tokio::test(start_paused = true)]

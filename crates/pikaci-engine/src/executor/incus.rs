@@ -28,9 +28,9 @@ use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use incus_client::{Client, Error, OperationRecord};
+use incus_client::Client;
 use pikaci::record::phase;
 use pikaci::{ExecutorKind, GuestExit, JobSpec};
 use tokio::sync::Mutex;
@@ -41,7 +41,7 @@ pub use devices::configure_remote_incus_devices;
 pub use image::load_remote_incus_image_record;
 pub use launch::build_remote_incus_launch_command;
 pub use owner::owner_id;
-pub use runtime::ensure_remote_incus_runtime;
+pub use runtime::{Making, ensure_remote_incus_runtime};
 pub use settings::{IncusSettings, PoolSettings};
 pub use sweep::{Orphan, sweep};
 
@@ -53,10 +53,6 @@ use image::Images;
 const DELETE_DEADLINE: Duration = Duration::from_secs(50);
 /// How long taking in the artifacts may take.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(120);
-
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// What the API calls the making of an instance (operationtype.go); a word of the API, which is in English only.
-const CREATING: &str = "Creating instance";
 
 /// Runs jobs in Incus instances.
 #[derive(Debug)]
@@ -102,8 +98,9 @@ impl Executor for IncusExecutor {
     fn execute<'a>(&'a self, attempt: &'a Attempt, cancel: &'a CancellationToken) -> Boxed<'a, Execution> {
         Box::pin(async move {
             let mut phases = Phases::new(attempt, "incus");
-            let (exit, instance) = self.fresh(attempt, &mut phases, cancel).await;
-            self.ended(attempt, phases, exit, instance)
+            let making = Making::default();
+            let (exit, instance) = self.fresh(attempt, &mut phases, cancel, &making).await;
+            self.ended(attempt, phases, exit, instance, making)
         })
     }
 
@@ -121,13 +118,19 @@ impl Executor for IncusExecutor {
                     let detail = format!("cannot look for the instance: {}", described(&error));
                     attempt.host_log.line(&detail);
                     let phases = Phases::new(attempt, "incus");
-                    return Some(self.ended(attempt, phases, GuestExit::NoResult { detail }, None));
+                    return Some(self.ended(
+                        attempt,
+                        phases,
+                        GuestExit::NoResult { detail },
+                        None,
+                        Making::default(),
+                    ));
                 }
             };
             attempt.host_log.line(format!("taken up again: instance {}", context.instance));
             let mut phases = Phases::new(attempt, "incus");
             let exit = self.attached(attempt, &context, &mut phases, cancel, true).await;
-            Some(self.ended(attempt, phases, exit, Some(context.instance)))
+            Some(self.ended(attempt, phases, exit, Some(context.instance), Making::default()))
         })
     }
 }
@@ -143,6 +146,7 @@ impl IncusExecutor {
         attempt: &Attempt,
         phases: &mut Phases<'_>,
         cancel: &CancellationToken,
+        making: &Making,
     ) -> (GuestExit, Option<String>) {
         self.warn(attempt).await;
         let artifacts = &attempt.artifacts_dir;
@@ -161,7 +165,7 @@ impl IncusExecutor {
         let context = self.context(attempt, fingerprint, name);
         let ready = phases.run(phase::PREPARE_RUNTIME, async {
             tokio::select! {
-                ready = ensure_remote_incus_runtime(&self.client, &self.settings, attempt, context.clone()) => {
+                ready = ensure_remote_incus_runtime(&self.client, &self.settings, attempt, context.clone(), making) => {
                     ready.map_err(|error| GuestExit::NoResult {
                         detail: format!("cannot have an instance: {}", described(&error)),
                     })
@@ -239,14 +243,16 @@ impl IncusExecutor {
         phases: Phases<'_>,
         exit: GuestExit,
         instance: Option<String>,
+        making: Making,
     ) -> Execution {
         let client = self.client.with_deadline(DELETE_DEADLINE);
         let (settings, image) = (self.settings.clone(), attempt.job.image.clone());
         let (scratch, topping_up) = (attempt.scratch_dir.clone(), Arc::clone(&self.topping_up));
         let cleanup = Box::pin(async move {
+            making.settle(DELETE_DEADLINE).await;
             let deleted = match instance {
                 None => Ok(()),
-                Some(name) => destroy(&client, &name).await.map_err(|error| {
+                Some(name) => client.destroy_instance(&name).await.map_err(|error| {
                     format!(
                         "cannot delete instance {name}: {}; `pikaci sweep` tries again",
                         described(&error)
@@ -274,27 +280,6 @@ impl IncusExecutor {
             let _ = attempt.reports.send(Report::Notice { message }).await;
         }
     }
-}
-
-/// Deletes an instance that may still be in the making: what was given up goes on in the server.
-async fn destroy(client: &Client, name: &str) -> Result<(), Error> {
-    let path = format!("/1.0/instances/{name}");
-    let start = Instant::now();
-    while start.elapsed() < DELETE_DEADLINE {
-        let operations = client.operations().await.unwrap_or_default();
-        let concerns = |operation: &OperationRecord| {
-            let mut resources = operation.resources.iter().flat_map(|resources| resources.values()).flatten();
-            // An operation of a command in it ends with it.
-            operation.status_code < 200
-                && operation.description == CREATING
-                && resources.any(|resource| resource.split('?').next() == Some(path.as_str()))
-        };
-        if !operations.iter().any(concerns) {
-            break;
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    client.destroy_instance(name).await
 }
 
 fn remove_scratch(scratch: &Path) -> Result<(), String> {

@@ -97,7 +97,9 @@ impl Guest {
 
     /// The runner with its first arguments and a clean environment.
     pub(crate) fn bare(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        // Whoever runs the tests may ignore hang-ups, and every program inherits that.
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=HUP").arg(program());
         command.args(arguments).arg("--artifacts").arg(self.path("artifacts"));
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("TMPDIR", self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

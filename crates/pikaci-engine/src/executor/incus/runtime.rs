@@ -1,9 +1,11 @@
 //! Has a running instance for an attempt: one that waits for work, or a new one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use incus_client::{Client, Error, InstanceKind, NewInstance};
 use pikaci::InstanceType;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::devices::{configure_remote_incus_devices, instance_keys};
@@ -40,13 +42,14 @@ pub async fn ensure_remote_incus_runtime(
     settings: &IncusSettings,
     attempt: &Attempt,
     mut context: RemoteLinuxVmContext,
+    making: &Making,
 ) -> Result<RemoteLinuxVmContext, RuntimeError> {
     if let Some(taken) = pool::take(client, settings, &attempt.job.image, &context).await {
         attempt.host_log.line(format!("took the waiting instance {taken}"));
         context.instance = taken;
         return Ok(context);
     }
-    create(client, settings, attempt, &context).await?;
+    create(client, settings, attempt, &context, making).await?;
     attempt.host_log.line(format!("made instance {} of image {}", context.instance, context.fingerprint));
     ready(client, &context).await?;
     Ok(context)
@@ -57,12 +60,13 @@ async fn create(
     settings: &IncusSettings,
     attempt: &Attempt,
     context: &RemoteLinuxVmContext,
+    making: &Making,
 ) -> Result<(), RuntimeError> {
     let instance = new_instance(client, context).await?;
     let client = client.with_deadline(context.boot_deadline);
     let (start, mut has_waited) = (Instant::now(), false);
     loop {
-        let refused = match client.create_instance(&instance).await {
+        let refused = match making.create(&client, &instance).await {
             Ok(()) => return Ok(()),
             // An earlier try of ours whose answer was lost, or the server's restart in the middle of it.
             Err(Error::Conflict { .. } | Error::OperationForgotten { .. })
@@ -88,6 +92,30 @@ async fn create(
         if !pool::drop_one(&client, settings, Some(&context.fingerprint)).await {
             sleep(LOOK_FOR_ROOM_EVERY).await;
         }
+    }
+}
+
+/// The making of an instance. Incus goes on with it when nobody waits any more, and so does this: whoever deletes the
+/// instance waits for its end first.
+#[derive(Clone, Debug, Default)]
+pub struct Making(Arc<Mutex<()>>);
+
+impl Making {
+    async fn create(&self, client: &Client, instance: &NewInstance) -> Result<(), Error> {
+        let going_on = Arc::clone(&self.0).lock_owned().await;
+        let (client, instance) = (client.clone(), instance.clone());
+        let what = instance.name.clone();
+        let made = tokio::spawn(async move {
+            let made = client.create_instance(&instance).await;
+            drop(going_on);
+            made
+        });
+        made.await.unwrap_or_else(|error| Err(Error::Dropped { what, source: Box::new(error) }))
+    }
+
+    /// Returns when nothing is being made, or when it took too long.
+    pub(crate) async fn settle(&self, deadline: Duration) {
+        let _ = tokio::time::timeout(deadline, self.0.lock()).await;
     }
 }
 

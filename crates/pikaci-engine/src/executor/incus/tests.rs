@@ -491,6 +491,10 @@ fn the_set_up_changes_nothing_the_second_time_and_the_doctor_is_content() {
     assert_eq!(world.left_behind(), Vec::<String>::new());
 }
 
+/// Prints numbers until somebody makes the file.
+const COUNT_UNTIL_TOLD: &str =
+    "i=0; while ! test -e /tmp/go; do i=$((i+1)); echo $i; sleep 0.1; done; echo end $i";
+
 #[test]
 fn a_daemon_that_restarts_or_is_killed_in_the_middle_of_a_job_costs_no_line() {
     let bed = Testbed::start_below_tmp().unwrap();
@@ -499,22 +503,29 @@ fn a_daemon_that_restarts_or_is_killed_in_the_middle_of_a_job_costs_no_line() {
     settings.network = format!("pr{}", std::process::id());
     block_on(prepare(&settings));
     let world = World::on(settings);
-    let request =
-        world.fixture.request(vec![job("unit", "for i in $(seq 1 150); do echo $i; sleep 0.1; done")]);
+    let request = world.fixture.request(vec![job("unit", COUNT_UNTIL_TOLD)]);
     let path = world.fixture.state.guest_log(&request.run_id, &request.jobs[0].id);
+    let (run_id, job_id) = (request.run_id.clone(), request.jobs[0].id.clone());
     let record = std::thread::scope(|scope| {
         scope.spawn(|| {
             wait_for_lines(&path, 5);
             bed.restart().unwrap();
             wait_for_lines(&path, count_lines(&path) + 1);
             bed.kill().unwrap();
+            wait_for_lines(&path, count_lines(&path) + 1);
+            let name = context::instance_name(&run_id, &job_id, 1);
+            let told = incus_client::NewFile { content: "go".into(), ..Default::default() };
+            block_on(world.client().push_file(&name, "/tmp/go", &told)).unwrap();
         });
         world.fixture.run(request, world.executor(), |_| false).0
     });
     assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs[0].message);
     assert_eq!(record.jobs[0].attempts.len(), 1);
-    let expected: String = (1..=150).map(|number| format!("{number}\n")).collect();
-    assert_eq!(world.log(&record, 0), expected);
+    let log = world.log(&record, 0);
+    let (counted, last) = log.trim_end().rsplit_once('\n').unwrap();
+    let expected: Vec<String> = (1..=counted.lines().count()).map(|number| number.to_string()).collect();
+    assert_eq!(counted.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(last, format!("end {}", expected.len()));
     assert_eq!(world.left_behind(), Vec::<String>::new());
 }
 
