@@ -13,8 +13,8 @@ use super::{DONE, doctor, session};
 use crate::arguments::{ImageBuildArguments, ImageCommand, Instance, Json, Recipe};
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::incus;
 use crate::output::{Table, plain, print_json, print_line, size};
+use crate::{incus, interrupt};
 
 /// Looks after the images of guests.
 pub(crate) fn image(command: &ImageCommand, config: &Config) -> Result<u8, Failure> {
@@ -62,7 +62,11 @@ fn build(arguments: &ImageBuildArguments, config: &Config) -> Result<u8, Failure
     let mut request = BuildRequest::new(recipe, arguments.runner.clone().unwrap_or_else(beside), &output);
     request.programs = Programs::find(&config.path);
     request.created_at = Timestamp::now();
-    let built = guest_image::build(&request).map_err(Failure::usage)?;
+    let built = session::block_on(async {
+        interrupt::listen(request.cancel.clone())?;
+        let built = tokio::task::spawn_blocking(move || guest_image::build(&request)).await;
+        built.map_err(Failure::infrastructure)?.map_err(Failure::from)
+    })?;
     let Some(client) = client else {
         print_line(&format!("{}: image {}, {}", built.path.display(), built.sha256, size(built.bytes)));
         return Ok(DONE);
