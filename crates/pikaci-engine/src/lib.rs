@@ -12,6 +12,7 @@
 //! wait has a deadline.
 
 pub mod artifacts;
+mod described;
 pub mod dispatch;
 #[cfg(test)]
 mod exam;

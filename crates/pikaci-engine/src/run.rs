@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use request::{Input, RerunError, RunRequest, rerun};
 pub use resume::{ResumeError, resume};
 
+use crate::described::described;
 use crate::dispatch::{Action, After, Backoff, Dispatch};
 use crate::executor::{Attempt, Execution, Executor, Report};
 use crate::host_log::HostLog;
@@ -493,17 +494,6 @@ fn fault_of(error: &SnapshotError) -> Fault {
         | SnapshotError::Git(GitFailure::NoRepository { .. } | GitFailure::NoRevision { .. }) => Fault::Job,
         SnapshotError::Io { .. } | SnapshotError::Git(_) => Fault::Infra,
     }
-}
-
-/// An error with all its causes, in one line.
-fn described(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

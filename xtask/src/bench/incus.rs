@@ -70,9 +70,11 @@ impl World {
         git(&repository, &["init", "--quiet", "--initial-branch=main"])?;
         git(&repository, &["add", "."])?;
         git(&repository, &["commit", "--quiet", "--message=everything"])?;
-        fs::write(folder.path().join("cold.toml"), "")?;
+        // A network that can't be: a bridge would outlive the daemon, and no job here asks for one.
+        let network = "network = \"a/b\"\n";
+        fs::write(folder.path().join("cold.toml"), network)?;
         let pool = format!(
-            "[images.\"{IMAGE}\"]\npool = {{ size = 1, instance = \"container\", memory = \"256MiB\" }}\n"
+            "{network}[images.\"{IMAGE}\"]\npool = {{ size = 1, instance = \"container\", memory = \"256MiB\" }}\n"
         );
         fs::write(folder.path().join("warm.toml"), pool)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

@@ -45,6 +45,8 @@ pub use runtime::{Making, ensure_remote_incus_runtime};
 pub use settings::{IncusSettings, PoolSettings};
 pub use sweep::{Orphan, sweep};
 
+use crate::described::described;
+
 use super::{Attempt, Boxed, Execution, Executor, Phases, Report};
 use follow::Follower;
 use image::Images;
@@ -294,17 +296,6 @@ async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, Stri
     tokio::time::timeout(deadline, work)
         .await
         .unwrap_or_else(|_| Err(format!("not done within {} s", deadline.as_secs())))
-}
-
-/// An error with all its causes, in one line.
-pub(crate) fn described(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -245,11 +245,16 @@ fn of_job(
     if !job.prepared.is_empty() {
         reasons.push(format!("job {}: prepared outputs are not available yet", job.id));
     }
-    if job.network
-        && let Some(Err(error)) = network
-    {
-        let remedy = if error.is_not_found() { "; `pikaci init-incus` makes it" } else { "" };
-        reasons.push(format!("job {} asks for a network: {}{remedy}", job.id, described(error)));
+    match network.filter(|_| job.network) {
+        Some(Err(error)) => {
+            let remedy = if error.is_not_found() { "; `pikaci init-incus` makes it" } else { "" };
+            reasons.push(format!("job {} asks for a network: {}{remedy}", job.id, described(error)));
+        }
+        Some(Ok(network)) if !network.managed => reasons.push(format!(
+            "job {} asks for a network, and {} is the host's own interface; say another `network` in incus.toml",
+            job.id, network.name
+        )),
+        Some(Ok(_)) | None => {}
     }
     reasons
 }

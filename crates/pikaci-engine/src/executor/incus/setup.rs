@@ -128,6 +128,11 @@ async fn network(client: &Client, settings: &IncusSettings, wanted: &SetUp) -> R
     let egress = if wanted.has_egress { "true" } else { "false" };
     let config = keys(&[("ipv4.nat", egress), ("ipv4.routing", egress), ("ipv6.address", "none")]);
     match client.network(&settings.network).await {
+        // The host's own: what pikaci would set there is not its to set.
+        Ok(found) if !found.managed => Ok(Deed::LeftOut(
+            "the host has an interface of that name that is not Incus' own; say another `network` in incus.toml, or do without"
+                .to_owned(),
+        )),
         Ok(found) => {
             let changed = differing(&config, &found.config);
             if !changed.is_empty() {

@@ -20,6 +20,15 @@ use crate::image::{BuildRequest, Recipe, build};
 use crate::run::resume;
 
 const IMAGE: &str = "pikaci/dev";
+/// A name that no network can have: a bridge would outlive the daemon of the tests.
+const NO_NETWORK: &str = "a/b";
+
+/// A network interface that no Incus made; Incus itself does not show the loopback.
+fn interface_of_the_host() -> String {
+    let names = fs::read_dir("/sys/class/net").unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names = names.map(|name| name.into_string().unwrap()).filter(|name| name != "lo");
+    names.next().expect("a network interface")
+}
 
 /// An image of this code's own guest runner. Another `year` makes another image.
 pub(crate) fn image_file(year: i16) -> PathBuf {
@@ -53,7 +62,7 @@ fn shared_settings() -> IncusSettings {
         let endpoint = Endpoint::Unix { socket: Daemon::shared().socket };
         let mut settings = IncusSettings::new(endpoint, "/tmp", "nobody");
         settings.project = format!("pikaci-engine-{}", std::process::id());
-        settings.network = format!("pk{}", std::process::id());
+        settings.network = NO_NETWORK.to_owned();
         settings.mount_deadline = Duration::from_millis(300);
         block_on(prepare(&settings));
         settings
@@ -481,6 +490,22 @@ fn the_set_up_changes_nothing_the_second_time_and_the_doctor_is_content() {
     block_on(set_up(&world.settings, &wanted, &mut |step| deeds.push(step.deed.clone()))).unwrap();
     let is_quiet = |deed: &setup::Deed| matches!(deed, setup::Deed::Kept | setup::Deed::LeftOut(_));
     assert!(deeds.iter().all(is_quiet), "{deeds:?}");
+    // An interface of the host is left alone, and stops nothing.
+    let mut on_host = world.settings.clone();
+    on_host.network = interface_of_the_host();
+    let mut left_out = Vec::new();
+    block_on(set_up(&on_host, &wanted, &mut |step| {
+        if matches!(step.deed, setup::Deed::LeftOut(_)) {
+            left_out.push(step.what.clone());
+        }
+    }))
+    .unwrap();
+    assert_eq!(left_out, [format!("network {}", on_host.network)]);
+    let with_network = JobSpec { network: true, ..job("unit", "true") };
+    let reasons = block_on(IncusExecutor::new(on_host).check(&[with_network])).join("\n");
+    assert!(reasons.contains("is the host's own interface"), "{reasons}");
+    let wanted = SetUp { shared_folders: vec!["/tmp".to_owned()], ..SetUp::default() };
+    block_on(set_up(&world.settings, &wanted, &mut |_| {})).unwrap();
     let folder = world.fixture.state.path().join("doctor");
     let findings = block_on(doctor::examine(&world.settings, IMAGE, None, &folder));
     assert!(findings.iter().all(|finding| finding.health != doctor::Health::Bad), "{findings:#?}");
@@ -500,7 +525,7 @@ fn a_daemon_that_restarts_or_is_killed_in_the_middle_of_a_job_costs_no_line() {
     let bed = Testbed::start_below_tmp().unwrap();
     let mut settings =
         IncusSettings::new(Endpoint::Unix { socket: bed.socket().to_owned() }, "/tmp", "nobody");
-    settings.network = format!("pr{}", std::process::id());
+    settings.network = NO_NETWORK.to_owned();
     block_on(prepare(&settings));
     let world = World::on(settings);
     let request = world.fixture.request(vec![job("unit", COUNT_UNTIL_TOLD)]);
