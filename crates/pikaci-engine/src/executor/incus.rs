@@ -62,6 +62,8 @@ pub struct IncusExecutor {
     client: Client,
     settings: IncusSettings,
     images: Images,
+    /// An idle instance that the check came across.
+    seen: pool::Seen,
     facts: tokio::sync::OnceCell<check::Facts>,
     has_warned: AtomicBool,
     /// One top-up at a time: two would both make what is missing.
@@ -72,10 +74,10 @@ impl IncusExecutor {
     /// An executor on the server that the settings name. Nothing is sent yet.
     pub fn new(settings: IncusSettings) -> IncusExecutor {
         let client = settings.client();
-        let images = Images::default();
+        let (images, seen) = (Images::default(), pool::Seen::default());
         let facts = tokio::sync::OnceCell::new();
         let (has_warned, topping_up) = (AtomicBool::new(false), Arc::default());
-        IncusExecutor { client, settings, images, facts, has_warned, topping_up }
+        IncusExecutor { client, settings, images, seen, facts, has_warned, topping_up }
     }
 
     /// The server, seen through the project of the jobs.
@@ -91,7 +93,11 @@ impl Executor for IncusExecutor {
 
     fn check<'a>(&'a self, jobs: &'a [JobSpec]) -> Boxed<'a, Vec<String>> {
         Box::pin(async move {
-            let (reasons, facts) = check::check(&self.client, &self.settings, &self.images, jobs).await;
+            let first_image = jobs.first().map_or("", |job| job.image.as_str());
+            let ((reasons, facts), ()) = tokio::join!(
+                check::check(&self.client, &self.settings, &self.images, jobs),
+                self.seen.look(&self.client, &self.settings, &self.images, first_image),
+            );
             let _ = self.facts.set(facts);
             reasons
         })
@@ -167,7 +173,9 @@ impl IncusExecutor {
         let context = self.context(attempt, fingerprint, name);
         let ready = phases.run(phase::PREPARE_RUNTIME, async {
             tokio::select! {
-                ready = ensure_remote_incus_runtime(&self.client, &self.settings, attempt, context.clone(), making) => {
+                ready = ensure_remote_incus_runtime(
+                    &self.client, &self.settings, attempt, context.clone(), making, &self.seen,
+                ) => {
                     ready.map_err(|error| GuestExit::NoResult {
                         detail: format!("cannot have an instance: {}", described(&error)),
                     })
@@ -217,7 +225,7 @@ impl IncusExecutor {
             }
         }
         // Asked while the job runs: it is of no use to the job.
-        let image = load_remote_incus_image_record(&self.client, &context.instance, &attempt.job.image);
+        let image = load_remote_incus_image_record(&self.client, context, &attempt.job.image);
         let waiting = async {
             let (exit, image) = tokio::join!(follower.wait(cancel), image);
             Ok::<_, Infallible>((exit, image))

@@ -51,6 +51,8 @@ pub struct RemoteLinuxVmContext {
     pub kind: InstanceType,
     /// The image, resolved.
     pub fingerprint: String,
+    /// The image that the instance says it was made from, when that is known already.
+    pub base_image: Option<String>,
     /// Its profile.
     pub profile: String,
     /// The network, when the job asks for one.
@@ -101,6 +103,7 @@ impl RemoteLinuxVmContext {
             instance,
             kind: job.instance,
             fingerprint,
+            base_image: None,
             profile: settings.profile.clone(),
             network: job.network.then(|| settings.network.clone()),
             mounts: vec![snapshot],
@@ -136,6 +139,7 @@ pub(crate) fn sample_remote_context() -> RemoteLinuxVmContext {
         instance: "pikaci-0123456789ab".to_owned(),
         kind: InstanceType::VirtualMachine,
         fingerprint: "f".repeat(64),
+        base_image: None,
         profile: "pikaci".to_owned(),
         network: None,
         mounts: vec![Mount {

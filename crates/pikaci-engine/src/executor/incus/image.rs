@@ -6,6 +6,8 @@ use incus_client::{Client, Error};
 use pikaci::RemoteLinuxVmImageRecord;
 use tokio::sync::Mutex;
 
+use super::RemoteLinuxVmContext;
+
 const FINGERPRINT_DIGITS: usize = 64;
 
 /// What images are called and what they are: each name is resolved once, so that all jobs of a run have the same image
@@ -46,15 +48,19 @@ fn is_fingerprint(text: &str) -> bool {
 /// record, and fails nothing.
 pub async fn load_remote_incus_image_record(
     client: &Client,
-    instance: &str,
+    context: &RemoteLinuxVmContext,
     alias: &str,
 ) -> RemoteLinuxVmImageRecord {
-    let (fingerprint, message) = match client.instance(instance).await {
-        Ok(found) => match found.value.base_image() {
-            Some(fingerprint) => (Some(fingerprint.to_owned()), None),
-            None => (None, Some(format!("instance {instance} does not say what it was made from"))),
+    let instance = &context.instance;
+    let (fingerprint, message) = match &context.base_image {
+        Some(fingerprint) => (Some(fingerprint.clone()), None),
+        None => match client.instance(instance).await {
+            Ok(found) => match found.value.base_image() {
+                Some(fingerprint) => (Some(fingerprint.to_owned()), None),
+                None => (None, Some(format!("instance {instance} does not say what it was made from"))),
+            },
+            Err(error) => (None, Some(super::described(&error))),
         },
-        Err(error) => (None, Some(super::described(&error))),
     };
     RemoteLinuxVmImageRecord {
         project: client.project().to_owned(),

@@ -6,14 +6,17 @@
 //! Invariant: `idle` becomes `taken` or `dropped` only by a change on the version that said `idle`; two that want the same
 //! instance are told apart by the server.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use incus_client::{Client, Error, Filter, Instance, InstancePatch, NewInstance};
+use incus_client::{Client, Error, ExecRequest, Filter, Instance, InstancePatch, NewInstance, Tagged};
 use jiff::Timestamp;
 use pikaci::InstanceType;
+use pikaci::guest::RUN_BINARY;
 
 use super::context::{key, named};
 use super::devices::{configure_remote_incus_devices, guest_keys, job_keys, limit_keys};
+use super::image::Images;
 use super::runtime::kind;
 use super::{IncusSettings, PoolSettings, RemoteLinuxVmContext, image};
 
@@ -64,7 +67,8 @@ pub(crate) async fn take(
     settings: &IncusSettings,
     image: &str,
     context: &RemoteLinuxVmContext,
-) -> Option<String> {
+    seen: &Seen,
+) -> Option<Taken> {
     let pool = settings.pools.get(image)?;
     // A network needs a guest that brings it up at boot, a disk is sized when it is made, and a virtual machine keeps its
     // processors and memory.
@@ -77,27 +81,80 @@ pub(crate) async fn take(
     {
         return None;
     }
-    let mut idle = idle(client, Some(&context.fingerprint)).await.ok()?;
-    idle.retain(|instance| instance.is_running() && age(instance) <= pool.age_max);
     let mut patch =
         InstancePatch { config: job_keys(context), devices: configure_remote_incus_devices(context) };
     if context.kind == InstanceType::Container {
         patch.config.extend(limit_keys(context.cpus, context.memory_bytes));
     }
+    if let Some(seen) = seen.take_of(&context.fingerprint, pool.age_max)
+        && let Asked::Taken(taken) = ask_for(client, seen, &patch).await
+    {
+        return Some(taken);
+    }
+    let mut idle = idle(client, Some(&context.fingerprint)).await.ok()?;
+    idle.retain(|instance| is_usable(instance, pool.age_max));
     for candidate in idle.into_iter().take(TRIES_MAX) {
         let found = client.instance(&candidate.name).await.ok();
         let Some(found) = found.filter(|found| is_idle(&found.value)) else { continue };
-        match client.patch_instance(&candidate.name, &patch, Some(&found.tag)).await {
-            Ok(()) => return Some(candidate.name),
-            // Somebody else was faster.
-            Err(Error::Stale { .. } | Error::NotFound { .. }) => {}
-            Err(_) => {
-                // Its devices can't be had: a new one will say why.
-                return None;
-            }
+        match ask_for(client, found, &patch).await {
+            Asked::Taken(taken) => return Some(taken),
+            Asked::TooLate => {}
+            Asked::Refused => return None,
         }
     }
     None
+}
+
+/// An instance that was idle and is the attempt's now.
+pub(crate) struct Taken {
+    pub(crate) instance: String,
+    /// The image that it was made from.
+    pub(crate) base_image: Option<String>,
+}
+
+enum Asked {
+    Taken(Taken),
+    /// Somebody else was faster.
+    TooLate,
+    /// Its devices can't be had: a new one will say why.
+    Refused,
+}
+
+async fn ask_for(client: &Client, found: Tagged<Instance>, patch: &InstancePatch) -> Asked {
+    let (instance, base_image) = (found.value.name.clone(), found.value.base_image().map(str::to_owned));
+    match client.patch_instance(&instance, patch, Some(&found.tag)).await {
+        Ok(()) => Asked::Taken(Taken { instance, base_image }),
+        Err(Error::Stale { .. } | Error::NotFound { .. }) => Asked::TooLate,
+        Err(_) => Asked::Refused,
+    }
+}
+
+/// An idle instance that was seen before there was a job for it: its version makes sure that it is idle still when it is
+/// asked for, so that a warm job needs no look of its own.
+#[derive(Debug, Default)]
+pub struct Seen(Mutex<Option<Tagged<Instance>>>);
+
+impl Seen {
+    /// Looks for one of the image, where there is a pool for it.
+    pub(crate) async fn look(&self, client: &Client, settings: &IncusSettings, images: &Images, image: &str) {
+        let Some(pool) = settings.pools.get(image) else { return };
+        let Ok(fingerprint) = images.resolve(client, image).await else { return };
+        let Ok(idle) = idle(client, Some(&fingerprint)).await else { return };
+        let Some(first) = idle.into_iter().find(|instance| is_usable(instance, pool.age_max)) else { return };
+        if let Ok(found) = client.instance(&first.name).await {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        }
+    }
+
+    fn take_of(&self, fingerprint: &str, age_max: Duration) -> Option<Tagged<Instance>> {
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let is_of_image = found.value.config.get(key::POOL).is_some_and(|pool| pool == fingerprint);
+        (is_of_image && is_idle(&found.value) && is_usable(&found.value, age_max)).then_some(found)
+    }
+}
+
+fn is_usable(instance: &Instance, age_max: Duration) -> bool {
+    instance.is_running() && age(instance) <= age_max
 }
 
 /// Brings every pool to its size, and drops what no pool wants any more.
@@ -144,7 +201,7 @@ pub(crate) async fn top_up_image(
         if !is_of_image && !was_of_image {
             continue;
         }
-        let is_good = is_of_image && instance.is_running() && age(&instance) <= pool.age_max;
+        let is_good = is_of_image && is_usable(&instance, pool.age_max);
         if is_good && usable < pool.size {
             usable += 1;
         } else if drop_idle(client, &instance.name).await? {
@@ -185,7 +242,18 @@ async fn make(
         (key::DEADLINE, deadline.to_string()),
     ];
     instance.config.extend(keys.map(|(name, value)| (name.to_owned(), value)));
-    client.with_deadline(settings.boot_deadline).create_instance(&instance).await
+    let client = client.with_deadline(settings.boot_deadline);
+    client.create_instance(&instance).await?;
+    if pool.instance == InstanceType::Container {
+        // The first command in an instance takes twice as long as the next one. This one shows also that the runner runs.
+        let version = ExecRequest::new([RUN_BINARY, "--version"]);
+        match client.exec_unattended(&instance.name, &version).await {
+            // A job may have taken it meanwhile, and be through with it.
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Makes room by dropping one idle instance, rather one of another image than `spared`. Returns whether there was one.

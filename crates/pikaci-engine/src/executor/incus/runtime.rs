@@ -9,7 +9,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::devices::{configure_remote_incus_devices, instance_keys};
-use super::{Attempt, IncusSettings, RemoteLinuxVmContext, pool};
+use super::pool::{self, Seen};
+use super::{Attempt, IncusSettings, RemoteLinuxVmContext};
 
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
 /// How long a job waits for room that others take. Its own deadline has not begun.
@@ -35,7 +36,7 @@ pub enum RuntimeError {
 /// Returns when commands can be run in the attempt's instance. The context names the instance that it became: one of the
 /// pool has a name of its own.
 ///
-/// Waits for room while the project is at its limit. When it fails, or is dropped, something may be left under the
+/// `seen` may hold an idle instance that was found before. Waits for room while the project is at its limit. When it fails, or is dropped, something may be left under the
 /// context's name.
 pub async fn ensure_remote_incus_runtime(
     client: &Client,
@@ -43,10 +44,11 @@ pub async fn ensure_remote_incus_runtime(
     attempt: &Attempt,
     mut context: RemoteLinuxVmContext,
     making: &Making,
+    seen: &Seen,
 ) -> Result<RemoteLinuxVmContext, RuntimeError> {
-    if let Some(taken) = pool::take(client, settings, &attempt.job.image, &context).await {
-        attempt.host_log.line(format!("took the waiting instance {taken}"));
-        context.instance = taken;
+    if let Some(taken) = pool::take(client, settings, &attempt.job.image, &context, seen).await {
+        attempt.host_log.line(format!("took the waiting instance {}", taken.instance));
+        (context.instance, context.base_image) = (taken.instance, taken.base_image);
         return Ok(context);
     }
     create(client, settings, attempt, &context, making).await?;

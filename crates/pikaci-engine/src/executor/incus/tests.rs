@@ -435,12 +435,21 @@ fn two_that_want_the_same_idle_instance_get_different_ones_or_none() {
         context
     };
     let contexts: Vec<_> = (1..=4).map(context).collect();
+    // Two have seen it before, two have not.
+    let seen: Vec<_> = contexts.iter().map(|_| pool::Seen::default()).collect();
+    for seen in &seen[..2] {
+        block_on(seen.look(&client, &world.settings, &image::Images::default(), "raced"));
+    }
     let taken = block_on(futures_util::future::join_all(
-        contexts.iter().map(|context| pool::take(&client, &world.settings, "raced", context)),
+        contexts
+            .iter()
+            .zip(&seen)
+            .map(|(context, seen)| pool::take(&client, &world.settings, "raced", context, seen)),
     ));
-    let taken: Vec<&String> = taken.iter().flatten().collect();
-    assert_eq!(taken.len(), 1, "{taken:?}");
-    block_on(client.destroy_instance(taken[0])).unwrap();
+    let taken: Vec<&pool::Taken> = taken.iter().flatten().collect();
+    assert_eq!(taken.len(), 1, "it was taken more than once, or never");
+    assert_eq!(taken[0].base_image.as_ref(), Some(&fingerprint));
+    block_on(client.destroy_instance(&taken[0].instance)).unwrap();
 }
 
 #[test]
