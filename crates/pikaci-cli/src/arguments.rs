@@ -67,7 +67,10 @@ pub(crate) enum Command {
     InitIncus(InitIncusArguments),
     /// Examine the Incus server, and say what to do about what is wrong
     Doctor(DoctorArguments),
-    /// Remove runs and snapshots that are not needed
+    /// Look after the outputs that are built once and mounted into jobs
+    #[command(subcommand)]
+    Prepared(PreparedCommand),
+    /// Remove runs, snapshots and prepared outputs that are not needed
     Gc(GcArguments),
     /// Print the completions of a shell
     Completions {
@@ -205,6 +208,42 @@ pub(crate) enum PoolCommand {
     Show(Json),
 }
 
+/// `pikaci prepared`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PreparedCommand {
+    /// Show what is kept, the newest first, and which builds failed
+    List(Json),
+    /// Show one output, or the log of its failed build
+    Show {
+        /// Its key, the beginning of one, or its name
+        output: String,
+        #[command(flatten)]
+        format: Json,
+    },
+    /// Remove outputs that no run uses, and what is known of failed builds: they are built again when they are needed
+    Rm {
+        /// Keys, beginnings of keys, or names
+        #[arg(required = true)]
+        outputs: Vec<String>,
+    },
+    /// Remove the outputs that were not used for longest, to a budget
+    Gc(PreparedGcArguments),
+}
+
+/// `pikaci prepared gc`
+#[derive(Debug, Args)]
+pub(crate) struct PreparedGcArguments {
+    /// What the outputs of commands may take together
+    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
+    pub(crate) max_size: u64,
+    /// Of how many of the newest runs the outputs stay whatever they take
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) keep: usize,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// `pikaci init-incus`
 #[derive(Debug, Args)]
 pub(crate) struct InitIncusArguments {
@@ -284,7 +323,10 @@ pub(crate) struct GcArguments {
     /// What runs and snapshots may take together; the oldest runs go until they do
     #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
     pub(crate) max_size: u64,
-    /// How many of the newest runs stay whatever they take
+    /// What the prepared outputs of commands may take together; the longest unused go until they do
+    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
+    pub(crate) max_prepared_size: u64,
+    /// How many of the newest runs stay, and the outputs that they used, whatever they take
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) keep: usize,
     /// Only say what would be removed

@@ -12,6 +12,7 @@ mod init_incus;
 mod list;
 mod logs;
 mod pool;
+mod prepared;
 mod prepared_outputs;
 mod rerun;
 mod resume;
@@ -39,6 +40,7 @@ pub(crate) fn perform(command: Command, config: &Config) -> Result<u8, Failure> 
         Command::Logs(arguments) => logs::logs(&arguments, config),
         Command::Why(arguments) => why::why(&arguments, config),
         Command::Cancel { run } => cancel::cancel(&run, config),
+        Command::Prepared(command) => prepared::prepared(&command, config),
         Command::PreparedOutputs(arguments) => prepared_outputs::prepared_outputs(&arguments, config),
         Command::Sweep => sweep::sweep(config),
         Command::Resume(arguments) => resume::resume(&arguments, config),

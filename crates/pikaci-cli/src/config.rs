@@ -9,9 +9,29 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum as _;
 use incus_client::Endpoint;
 use pikaci::StateRoot;
+use pikaci_engine::prepared::NixConfig;
 
 use crate::arguments::Executor;
 use crate::failure::Failure;
+
+/// What Nix reads of the environment (nix(1), "Environment variables"), and where it keeps what it downloads.
+const NIX_VARIABLES: [&str; 15] = [
+    "HOME",
+    "USER",
+    "XDG_CACHE_HOME",
+    "NIX_CONFIG",
+    "NIX_CONF_DIR",
+    "NIX_DAEMON_SOCKET_PATH",
+    "NIX_LOG_DIR",
+    "NIX_PATH",
+    "NIX_REMOTE",
+    "NIX_SSL_CERT_FILE",
+    "NIX_STATE_DIR",
+    "NIX_STORE_DIR",
+    "NIX_USER_CONF_FILES",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+];
 
 /// Where runs are kept below the current folder, when nothing else is said.
 const STATE_FOLDER: &str = ".pikaci";
@@ -35,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) settings_folder: PathBuf,
     /// The socket of this host's Incus.
     pub(crate) incus_socket: Endpoint,
+    /// What Nix is told of this host.
+    pub(crate) nix: NixConfig,
     /// `bwrap`, when it is on the path.
     pub(crate) bubblewrap: Option<PathBuf>,
     /// Whether a person watches standard output.
@@ -75,8 +97,11 @@ impl Config {
         let named = set("PIKACI_INCUS_SETTINGS").map(|path| current_dir.join(path));
         let usual = [settings_folder.join("incus.toml"), PathBuf::from("/etc/pikaci/incus.toml")];
         let incus_settings = named.or_else(|| usual.into_iter().find(|path| path.exists()));
+        let known = NIX_VARIABLES.iter().filter_map(|name| Some((OsString::from(name), set(name)?)));
+        let nix = NixConfig { path: path.clone(), environment: known.collect() };
         Ok(Config {
             executor,
+            nix,
             incus_settings,
             settings_folder,
             incus_socket: Endpoint::from_variables(&|name| std::env::var_os(name)),

@@ -92,6 +92,7 @@ impl Fixture {
             slots: 2,
             rerun_of: None,
             backoff: Backoff([Duration::from_millis(1); 2]),
+            nix: crate::prepared::NixConfig::default(),
         }
     }
 

@@ -34,6 +34,7 @@ stop tells the runner to end its job.
   --cargo-home DIR         CARGO_HOME                      [/cargo-home]
   --cargo-target DIR       CARGO_TARGET_DIR                [/cargo-target]
   --sentinel DIR=DIGEST    refuse unless DIR/.pikaci-share holds DIGEST; may be repeated
+  --witness FILE=BYTES     refuse unless FILE is there and has so many bytes; may be repeated
   --sentinel-wait-ms N     how long they may take to appear        [0]
   --detach                 outlive whoever started it
   --run-dir DIR            says which runner has the job   [/run/pikaci with --detach, else none]
@@ -177,6 +178,7 @@ impl Invocation {
                 "--cargo-home" if is_run => paths.cargo_home = value("--cargo-home")?.into(),
                 "--cargo-target" if is_run => paths.cargo_target = value("--cargo-target")?.into(),
                 "--sentinel" if is_run => options.sentinels.push(sentinel(value("--sentinel")?)?),
+                "--witness" if is_run => options.sentinels.push(witness(value("--witness")?)?),
                 "--sentinel-wait-ms" if is_run => {
                     options.sentinel_wait =
                         Duration::from_millis(number("--sentinel-wait-ms", value("--sentinel-wait-ms")?)?);
@@ -216,10 +218,18 @@ fn number(option: &'static str, value: OsString) -> Result<u64, UsageError> {
     parsed.ok_or(UsageError::BadValue { option, expected: "a whole number", value })
 }
 
+fn witness(value: OsString) -> Result<Sentinel, UsageError> {
+    let parsed = value
+        .to_str()
+        .and_then(|text| text.rsplit_once('='))
+        .and_then(|(file, bytes)| Some(Sentinel::Witness { file: file.into(), bytes: bytes.parse().ok()? }));
+    parsed.ok_or(UsageError::BadValue { option: "--witness", expected: "FILE=BYTES", value })
+}
+
 fn sentinel(value: OsString) -> Result<Sentinel, UsageError> {
     let parsed = value
         .to_str()
         .and_then(|text| text.rsplit_once('='))
-        .map(|(share, digest)| Sentinel { share: PathBuf::from(share), digest: digest.to_owned() });
+        .map(|(share, digest)| Sentinel::File { share: PathBuf::from(share), digest: digest.to_owned() });
     parsed.ok_or(UsageError::BadValue { option: "--sentinel", expected: "DIR=DIGEST", value })
 }

@@ -50,11 +50,21 @@ impl Default for GuestPaths {
 
 /// What proves that a share is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sentinel {
-    /// The mount point.
-    pub share: PathBuf,
-    /// What its sentinel file must hold.
-    pub digest: String,
+pub enum Sentinel {
+    /// A file of its own, with what it must hold.
+    File {
+        /// The mount point.
+        share: PathBuf,
+        /// What its sentinel file must hold.
+        digest: String,
+    },
+    /// One of its files, for a share that can't be given another one, such as a path of the Nix store.
+    Witness {
+        /// The file.
+        file: PathBuf,
+        /// How many bytes it must have.
+        bytes: u64,
+    },
 }
 
 /// Why a command cannot be started. Always the host's or the image's mistake, never the command's.
@@ -82,6 +92,14 @@ pub enum JobError {
         /// The mount point.
         share: PathBuf,
         /// What opening the sentinel said.
+        source: io::Error,
+    },
+    /// A share lacks the file that shows that it is mounted.
+    #[error("{} is not there: its share is not mounted", file.display())]
+    NoWitness {
+        /// The file.
+        file: PathBuf,
+        /// What looking at it said.
         source: io::Error,
     },
     /// A share is another one than it should be.
@@ -142,17 +160,30 @@ impl GuestJob {
 impl Sentinel {
     /// Makes sure that the share is there, and is the one that was meant.
     pub(crate) fn check(&self) -> Result<(), JobError> {
-        let found = fs::read_to_string(self.share.join(SENTINEL_NAME))
-            .map_err(|source| JobError::NotMounted { share: self.share.clone(), source })?;
-        if found.trim_end() != self.digest {
-            return Err(JobError::WrongShare {
-                share: self.share.clone(),
-                expected: self.digest.clone(),
-                found: found.chars().take(80).collect(),
-            });
+        match self {
+            Sentinel::File { share, digest } => {
+                let found = fs::read_to_string(share.join(SENTINEL_NAME))
+                    .map_err(|source| JobError::NotMounted { share: share.clone(), source })?;
+                let found = found.trim_end();
+                if found == digest { Ok(()) } else { Err(wrong(share, digest, found)) }
+            }
+            Sentinel::Witness { file, bytes } => {
+                let found = fs::symlink_metadata(file)
+                    .map_err(|source| JobError::NoWitness { file: file.clone(), source })?
+                    .len();
+                if found == *bytes { Ok(()) } else { Err(wrong(file, &count(*bytes), &count(found))) }
+            }
         }
-        Ok(())
     }
+}
+
+fn count(bytes: u64) -> String {
+    format!("{bytes} bytes")
+}
+
+fn wrong(share: &Path, expected: &str, found: &str) -> JobError {
+    let found = found.chars().take(80).collect();
+    JobError::WrongShare { share: share.to_owned(), expected: expected.to_owned(), found }
 }
 
 impl JobError {

@@ -170,7 +170,8 @@ fn wait_for_sentinels(orders: &Orders, options: &RunOptions) -> Result<(), NotSt
             match sentinel.check() {
                 Ok(()) => break,
                 // What is mounted already does not become another share by waiting.
-                Err(JobError::NotMounted { .. }) if start.elapsed() < options.sentinel_wait => {}
+                Err(JobError::NotMounted { .. } | JobError::NoWitness { .. })
+                    if start.elapsed() < options.sentinel_wait => {}
                 Err(error) => return Err(error.into()),
             }
             if let Some(stop) = orders.find_stop(SENTINEL_LOOKS_EVERY) {

@@ -32,6 +32,10 @@ pub const SENTINEL_NAME: &str = ".pikaci-share";
 pub const IMAGE_CONTRACT_PROPERTY: &str = "pikaci.contract";
 /// The version of this contract.
 pub const IMAGE_CONTRACT_VERSION: u32 = 1;
+/// The property of an image that says which C library and loader it has.
+pub const IMAGE_CONTRACT_ID_PROPERTY: &str = "pikaci.contract-id";
+/// What an output says that needs neither.
+pub const CONTRACT_ID_STATIC: &str = "static";
 
 /// The unprivileged user of a guest.
 pub const USER: &str = "pikaci";

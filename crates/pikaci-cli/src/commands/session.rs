@@ -37,6 +37,7 @@ pub(super) fn perform(
     config: &Config,
 ) -> Result<u8, Failure> {
     request.slots = slots(execution.jobs);
+    request.nix = config.nix.clone();
     let state = request.state.clone();
     let executor = execution.executor.unwrap_or(config.executor);
     let reporter = Reporter::new(execution.output, config.is_terminal);
@@ -79,12 +80,12 @@ pub(super) fn take_up(run: &RunId, arguments: &ResumeArguments, config: &Config)
         let mut observe = |event: &Event| reporter.event(event);
         let executor = Arc::new(IncusExecutor::new(operator::settings(config)?));
         let slots = slots(arguments.jobs);
-        pikaci_engine::resume(&config.state, run, slots, executor, &mut observe, &cancellation).await.map_err(
-            |error| match error {
-                ResumeError::Store(error) => Failure::from(error),
-                ResumeError::Over { .. } | ResumeError::NoPlan { .. } => Failure::usage(error),
-            },
-        )
+        let (state, nix) = (&config.state, config.nix.clone());
+        let resumed = pikaci_engine::resume(state, run, slots, nix, executor, &mut observe, &cancellation);
+        resumed.await.map_err(|error| match error {
+            ResumeError::Store(error) => Failure::from(error),
+            ResumeError::Over { .. } | ResumeError::NoPlan { .. } => Failure::usage(error),
+        })
     })?;
     reporter.finish(&config.state, &record);
     Ok(exit_code(&record))

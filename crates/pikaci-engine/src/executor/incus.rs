@@ -10,11 +10,13 @@
 pub mod check;
 mod collect;
 mod context;
+mod contract;
 mod devices;
 pub mod doctor;
 mod follow;
 mod image;
 mod launch;
+mod output;
 mod owner;
 pub mod pool;
 mod runtime;
@@ -50,11 +52,14 @@ use crate::described::described;
 use super::{Attempt, Boxed, Execution, Executor, Phases, Report};
 use follow::Follower;
 use image::Images;
+use output::TakeError;
 
 /// How long the deletion of an instance may take before it is left to the next sweep.
 const DELETE_DEADLINE: Duration = Duration::from_secs(50);
 /// How long taking in the artifacts may take.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(120);
+/// How long an output may take on its way out of its guest.
+const OUTPUT_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Runs jobs in Incus instances.
 #[derive(Debug)]
@@ -100,6 +105,13 @@ impl Executor for IncusExecutor {
             );
             let _ = self.facts.set(facts);
             reasons
+        })
+    }
+
+    fn image<'a>(&'a self, job: &'a JobSpec) -> Boxed<'a, Result<String, String>> {
+        Box::pin(async move {
+            let found = self.images.resolve(&self.client, &job.image).await;
+            found.map_err(|error| format!("cannot resolve {}: {}", job.image, described(&error)))
         })
     }
 
@@ -170,6 +182,9 @@ impl IncusExecutor {
             Ok(staged) => staged,
             Err(detail) => return (GuestExit::NoResult { detail }, None),
         };
+        if let Some(message) = contract::mismatch(&self.client, &fingerprint, attempt).await {
+            return (contract::refused(message), None);
+        }
         let context = self.context(attempt, fingerprint, name);
         let ready = phases.run(phase::PREPARE_RUNTIME, async {
             tokio::select! {
@@ -233,6 +248,24 @@ impl IncusExecutor {
         let Ok((exit, image)) = phases.run(phase::WAIT_FOR_COMPLETION, waiting).await;
         phases.set_incus_image(image);
         phases.set_storage_driver(self.facts.get().and_then(|facts| facts.storage_driver.clone()));
+        let has_passed =
+            matches!(&exit, GuestExit::Result(result) if result.status == pikaci::guest::GuestStatus::Passed);
+        if let Some(out) = attempt.out()
+            && has_passed
+        {
+            let taking = output::take(&self.client, &context.instance, &out);
+            let taking = async {
+                let late = |_| TakeError::Infra(format!("not done within {} s", OUTPUT_DEADLINE.as_secs()));
+                tokio::time::timeout(OUTPUT_DEADLINE, taking).await.map_err(late)?
+            };
+            match phases.run("collect_output", taking).await {
+                Ok(taken) => attempt.host_log.line(taken),
+                Err(TakeError::Job(reason)) => return contract::refused(reason),
+                Err(TakeError::Infra(error)) => {
+                    return GuestExit::NoResult { detail: format!("the output can't be had: {error}") };
+                }
+            }
+        }
         if matches!(exit, GuestExit::Result(_)) && collect::has_declared(&attempt.job) {
             let collecting =
                 within(COLLECT_DEADLINE, collect::collect(&self.client, &context.instance, attempt));

@@ -8,12 +8,12 @@ use pikaci::{
     Event, GuestExit, JobId, JobRecord, JobStatus, RunId, RunRecord, RunStatus, RunWriter, StateRoot,
     StoreError,
 };
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backoff, End, Frozen, Input, Observer, Run, RunRequest};
 use crate::dispatch::{Dispatch, Reached};
 use crate::executor::{Attempt, Execution, Executor, Phases};
+use crate::prepared::NixConfig;
 use crate::recover::read_result_in;
 use crate::snapshot;
 
@@ -50,6 +50,7 @@ pub async fn resume(
     state: &StateRoot,
     run_id: &RunId,
     slots: usize,
+    nix: NixConfig,
     executor: std::sync::Arc<dyn Executor>,
     observer: Observer<'_>,
     cancel: &CancellationToken,
@@ -78,6 +79,7 @@ pub async fn resume(
         slots,
         rerun_of: record.rerun_of.clone(),
         backoff: Backoff::default(),
+        nix,
     };
     // What was to be said about them was said; now it is about their storage, and the like.
     let _ = executor.check(&request.jobs).await;
@@ -85,12 +87,17 @@ pub async fn resume(
     let mut orphans = Vec::new();
     for job in &record.jobs {
         let reached = reached(job);
+        // An output that was there is found again, and held.
+        let is_maker = request.jobs.iter().any(|spec| spec.id == job.id && spec.output.is_some());
+        if is_maker && reached == (Reached::Ended { has_passed: true }) {
+            continue;
+        }
         dispatch.restore(&job.id, reached);
         if let Reached::Running { attempt: number } = reached {
             orphans.push(RunningAttempt { job: job.id.clone(), number, started_at: job.started_at });
         }
     }
-    let mut run = Run { writer, observer, request, executor, cleanups: JoinSet::new(), is_cancelled: false };
+    let mut run = Run::new(writer, observer, request, executor);
     let message = "taken up again: the pikaci that ran it was gone".to_owned();
     run.append(&Event::Notice { run_id: run_id.clone(), message })?;
     run.dispatch(dispatch, orphans, &frozen, cancel).await?;

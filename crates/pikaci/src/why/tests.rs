@@ -82,6 +82,7 @@ fn spec(id: &str, junit: &[&str]) -> JobSpec {
         cpus: 2,
         memory_bytes: 1 << 30,
         disk_bytes: None,
+        output: None,
     }
 }
 

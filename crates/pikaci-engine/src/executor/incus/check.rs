@@ -1,14 +1,17 @@
 //! What can't be had is said before anything is made, all of it at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use incus_client::{Client, Error, Image, Network, Profile, Project, Server};
 use pikaci::guest::{IMAGE_CONTRACT_PROPERTY, IMAGE_CONTRACT_VERSION};
-use pikaci::{InstanceType, JobSpec};
+use pikaci::{InstanceType, JobSpec, Provider};
 
 use super::image::Images;
 use super::runtime::kind;
 use super::{IncusSettings, described};
+
+const NIX_STORE: &str = "/nix/store";
 
 /// What was learned on the way.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +62,12 @@ pub(crate) async fn check(
         reasons.push(no_virtual_machines(client).await);
     }
     if let Some(project) = &project {
-        reasons.extend(of_shares(project, settings));
+        reasons.extend(of_shares(project, &settings.state_root));
+        let has_nix =
+            |job: &JobSpec| job.output.as_ref().is_some_and(|output| output.provider == Provider::Nix);
+        if jobs.iter().any(has_nix) {
+            reasons.extend(of_shares(project, Path::new(NIX_STORE)));
+        }
         reasons.extend(jobs.iter().flat_map(|job| of_limits(job, project)));
     }
     reasons.extend(jobs.iter().flat_map(|job| of_job(job, found.get(job.image.as_str()), network.as_ref())));
@@ -115,14 +123,14 @@ fn of_host(server: &Server, settings: &IncusSettings, client: &Client) -> Option
 }
 
 /// A project may let in folders below some paths only.
-fn of_shares(project: &Project, settings: &IncusSettings) -> Option<String> {
+fn of_shares(project: &Project, folder: &Path) -> Option<String> {
     let paths = project.config.get("restricted.devices.disk.paths")?;
     let is_restricted = project.config.get("restricted").is_some_and(|restricted| restricted == "true");
-    let is_allowed = |path: &str| !path.is_empty() && settings.state_root.starts_with(path);
+    let is_allowed = |path: &str| !path.is_empty() && folder.starts_with(path);
     if !is_restricted || paths.split(',').any(is_allowed) {
         return None;
     }
-    let folder = settings.state_root.display();
+    let folder = folder.display();
     Some(format!(
         "project {} does not let in {folder}; `pikaci init-incus --share {folder}` allows it",
         project.name
@@ -241,9 +249,6 @@ fn of_job(
             image.kind,
             kind(job.instance)
         ));
-    }
-    if !job.prepared.is_empty() {
-        reasons.push(format!("job {}: prepared outputs are not available yet", job.id));
     }
     match network.filter(|_| job.network) {
         Some(Err(error)) => {

@@ -1,6 +1,6 @@
 //! One attempt in one instance: names, keys and mounts, as values.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use pikaci::{InstanceType, JobId, JobSpec, RunId};
 use sha2::{Digest as _, Sha256};
 
 use super::{Attempt, IncusSettings};
+use crate::executor::{Proof, Share};
 
 /// How long after its job's own deadline an instance may be deleted by anybody.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
@@ -29,17 +30,21 @@ pub(crate) mod key {
     pub(crate) const MADE: &str = "user.pikaci.made";
 }
 
-/// A host folder that a guest sees, read-only.
+/// A share as a device of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// The device's name.
     pub device: String,
-    /// The folder on the host.
-    pub source: PathBuf,
-    /// Where the guest sees it.
-    pub path: String,
-    /// What its sentinel holds.
-    pub digest: String,
+    /// What it shows the guest.
+    pub share: Share,
+}
+
+impl Mount {
+    fn new(device: String, share: &Share) -> Mount {
+        // The server follows no link out of the folders that it lets in.
+        let source = std::fs::canonicalize(&share.source).unwrap_or_else(|_| share.source.clone());
+        Mount { device, share: Share { source, ..share.clone() } }
+    }
 }
 
 /// Where one attempt runs, with what.
@@ -91,13 +96,17 @@ impl RemoteLinuxVmContext {
         instance: String,
     ) -> RemoteLinuxVmContext {
         let job: &JobSpec = &attempt.job;
-        let snapshot = Mount {
-            device: "snapshot".to_owned(),
-            // The server follows no link out of the folders that it lets in.
-            source: std::fs::canonicalize(&attempt.snapshot_dir).unwrap_or(attempt.snapshot_dir.clone()),
+        let snapshot = Share {
+            source: attempt.snapshot_dir.clone(),
             path: SNAPSHOT_PATH.to_owned(),
-            digest: attempt.snapshot_digest.as_str().to_owned(),
+            proof: Proof::Sentinel(attempt.snapshot_digest.as_str().to_owned()),
+            contract: None,
         };
+        let mut mounts = vec![Mount::new("snapshot".to_owned(), &snapshot)];
+        // Two outputs may refer to the same store path.
+        let mut seen = BTreeSet::new();
+        let shares = attempt.shares.iter().filter(|share| seen.insert(&share.path)).enumerate();
+        mounts.extend(shares.map(|(number, share)| Mount::new(format!("prepared{number}"), share)));
         let lives_for = settings.boot_deadline + job.timeout() + FORGOTTEN_AFTER;
         RemoteLinuxVmContext {
             instance,
@@ -106,7 +115,7 @@ impl RemoteLinuxVmContext {
             base_image: None,
             profile: settings.profile.clone(),
             network: job.network.then(|| settings.network.clone()),
-            mounts: vec![snapshot],
+            mounts,
             cpus: job.cpus,
             memory_bytes: job.memory_bytes,
             disk_bytes: job.disk_bytes,
@@ -144,9 +153,12 @@ pub(crate) fn sample_remote_context() -> RemoteLinuxVmContext {
         network: None,
         mounts: vec![Mount {
             device: "snapshot".to_owned(),
-            source: PathBuf::from("/state/snapshots/abc"),
-            path: SNAPSHOT_PATH.to_owned(),
-            digest: "abc".to_owned(),
+            share: Share {
+                source: "/state/snapshots/abc".into(),
+                path: SNAPSHOT_PATH.to_owned(),
+                proof: Proof::Sentinel("abc".to_owned()),
+                contract: None,
+            },
         }],
         cpus: 2,
         memory_bytes: 4 << 30,

@@ -15,9 +15,8 @@ use super::context::key;
 pub fn configure_remote_incus_devices(context: &RemoteLinuxVmContext) -> Devices {
     let mut devices = Devices::new();
     for mount in &context.mounts {
-        let source = mount.source.to_string_lossy();
-        let mut keys =
-            device(&[("type", "disk"), ("source", &source), ("path", &mount.path), ("readonly", "true")]);
+        let (source, path) = (mount.share.source.to_string_lossy(), &mount.share.path);
+        let mut keys = device(&[("type", "disk"), ("source", &source), ("path", path), ("readonly", "true")]);
         if context.kind == InstanceType::VirtualMachine {
             keys.extend(device(&[("io.bus", "virtiofs"), ("io.cache", "metadata")]));
         }

@@ -17,7 +17,7 @@ pub fn build_remote_incus_launch_command(job: &JobSpec, context: &RemoteLinuxVmC
     words.extend(["--grace-ms".to_owned(), GRACE_MS.to_string()]);
     words.extend(["--sentinel-wait-ms".to_owned(), context.mount_deadline.as_millis().to_string()]);
     for mount in &context.mounts {
-        words.extend(["--sentinel".to_owned(), format!("{}={}", mount.path, mount.digest)]);
+        words.extend(mount.share.proof_arguments());
     }
     ExecRequest::new(words)
         .env(COMMAND_VARIABLE, job.guest_command())

@@ -1,5 +1,7 @@
 //! The Incus executor on a real daemon, with containers. Each test has a state root of its own, and leaves no instance.
 
+mod prepared;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use super::*;
 use crate::exam::Fixture;
 use crate::executor::sample_shell_job;
 use crate::image::{BuildRequest, Recipe, build};
+use crate::prepared::NixConfig;
 use crate::run::resume;
 
 const IMAGE: &str = "pikaci/dev";
@@ -429,7 +432,7 @@ fn two_that_want_the_same_idle_instance_get_different_ones_or_none() {
         let mut context = context::sample_remote_context();
         context.kind = InstanceType::Container;
         context.fingerprint = fingerprint.clone();
-        context.mounts[0].source = world.fixture.root();
+        context.mounts[0].share.source = world.fixture.root();
         context.owner = world.settings.owner.clone();
         context.attempt = attempt;
         context
@@ -583,7 +586,9 @@ fn a_run_whose_process_is_gone_is_taken_up_and_finishes_with_its_whole_log() {
     let cancel = CancellationToken::new();
     let mut events = Vec::new();
     let mut observe = |event: &Event| events.push(event.clone());
-    let record = block_on(resume(&state, &run_id, 2, world.executor(), &mut observe, &cancel)).unwrap();
+    let record =
+        block_on(resume(&state, &run_id, 2, NixConfig::default(), world.executor(), &mut observe, &cancel))
+            .unwrap();
     assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs);
     assert_eq!(record.jobs.iter().map(|job| job.attempts.len()).collect::<Vec<_>>(), [1, 1]);
     let expected: String = (1..=30).map(|number| format!("{number}\n")).collect();
