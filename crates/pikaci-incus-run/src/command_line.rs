@@ -35,6 +35,8 @@ stop tells the runner to end its job.
   --cargo-target DIR       CARGO_TARGET_DIR                [/cargo-target]
   --sentinel DIR=DIGEST    refuse unless DIR/.pikaci-share holds DIGEST; may be repeated
   --sentinel-wait-ms N     how long they may take to appear        [0]
+  --network-wait-ms N      refuse unless the guest has an address within this time   [0: it needs none]
+  --log-bytes-max N        how much of the output is kept  [1073741824]
   --detach                 outlive whoever started it
   --run-dir DIR            says which runner has the job   [/run/pikaci with --detach, else none]
   --lifeline               stop when standard input ends
@@ -180,6 +182,13 @@ impl Invocation {
                 "--sentinel-wait-ms" if is_run => {
                     options.sentinel_wait =
                         Duration::from_millis(number("--sentinel-wait-ms", value("--sentinel-wait-ms")?)?);
+                }
+                "--network-wait-ms" if is_run => {
+                    options.network_wait =
+                        Duration::from_millis(number("--network-wait-ms", value("--network-wait-ms")?)?);
+                }
+                "--log-bytes-max" if is_run => {
+                    options.log_bytes_max = number("--log-bytes-max", value("--log-bytes-max")?)?;
                 }
                 "--detach" if is_run => is_detached = true,
                 "--lifeline" if is_run => options.has_lifeline = true,

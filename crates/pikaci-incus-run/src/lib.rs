@@ -18,6 +18,7 @@ mod detach;
 mod follow;
 mod guest_log;
 mod job;
+mod network;
 mod orders;
 mod processes;
 mod pump;
@@ -33,8 +34,8 @@ use std::path::Path;
 
 pub use command_line::{Invocation, UsageError};
 pub use contract::{
-    ARTIFACTS_PATH, CARGO_HOME_PATH, CARGO_TARGET_PATH, COMMAND_VARIABLE, LOG_NAME, RESULT_NAME,
-    RUN_AS_ROOT_VARIABLE, RUN_FOLDER_PATH, SENTINEL_NAME, SNAPSHOT_PATH, TIMEOUT_VARIABLE, USER,
+    ARTIFACTS_PATH, CARGO_HOME_PATH, CARGO_TARGET_PATH, COMMAND_VARIABLE, LOG_BYTES_MAX, LOG_NAME,
+    RESULT_NAME, RUN_AS_ROOT_VARIABLE, RUN_FOLDER_PATH, SENTINEL_NAME, SNAPSHOT_PATH, TIMEOUT_VARIABLE, USER,
 };
 pub use job::{GuestJob, GuestPaths, JobError};
 pub use report::{GuestReport, GuestStatus};
