@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use incus_client::Client;
 use pikaci::record::phase;
-use pikaci::{ExecutorKind, GuestExit, JobSpec};
+use pikaci::{ExecutorKind, GuestExit, JobId, JobSpec, RemoteLinuxVmImageRecord, RunId};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,8 @@ use image::Images;
 const DELETE_DEADLINE: Duration = Duration::from_secs(50);
 /// How long taking in the artifacts may take.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a verdict waits to be told what its instance was made from. It was asked when the job began.
+const IMAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Runs jobs in Incus instances.
 #[derive(Debug)]
@@ -101,8 +103,8 @@ impl Executor for IncusExecutor {
         Box::pin(async move {
             let mut phases = Phases::new(attempt, "incus");
             let making = Making::default();
-            let (exit, instance) = self.fresh(attempt, &mut phases, cancel, &making).await;
-            self.ended(attempt, phases, exit, instance, making)
+            let (exit, left) = self.fresh(attempt, &mut phases, cancel, &making).await;
+            self.ended(attempt, phases, exit, left, making)
         })
     }
 
@@ -124,7 +126,7 @@ impl Executor for IncusExecutor {
                         attempt,
                         phases,
                         GuestExit::NoResult { detail },
-                        None,
+                        Left::Nothing,
                         Making::default(),
                     ));
                 }
@@ -132,9 +134,18 @@ impl Executor for IncusExecutor {
             attempt.host_log.line(format!("taken up again: instance {}", context.instance));
             let mut phases = Phases::new(attempt, "incus");
             let exit = self.attached(attempt, &context, &mut phases, cancel, true).await;
-            Some(self.ended(attempt, phases, exit, Some(context.instance), Making::default()))
+            Some(self.ended(attempt, phases, exit, Left::Instance(context.instance), Making::default()))
         })
     }
+}
+
+/// What an attempt leaves to be deleted.
+enum Left {
+    Nothing,
+    /// This one.
+    Instance(String),
+    /// Whatever carries the attempt's keys: it ended while it was getting an instance.
+    Unknown,
 }
 
 impl IncusExecutor {
@@ -142,27 +153,27 @@ impl IncusExecutor {
         RemoteLinuxVmContext::new(&self.settings, attempt, fingerprint, instance)
     }
 
-    /// Makes a guest and runs the job in it. Returns the fact to be judged, and the instance that is left to be deleted.
+    /// Makes a guest and runs the job in it. Returns the fact to be judged, and what is left to be deleted.
     async fn fresh(
         &self,
         attempt: &Attempt,
         phases: &mut Phases<'_>,
         cancel: &CancellationToken,
         making: &Making,
-    ) -> (GuestExit, Option<String>) {
+    ) -> (GuestExit, Left) {
         self.warn(attempt).await;
         let artifacts = &attempt.artifacts_dir;
         let made = phases.run(phase::PREPARE_DIRECTORIES, async { fs::create_dir_all(artifacts) }).await;
         if let Err(error) = made {
             return (
                 GuestExit::NoResult { detail: format!("cannot make {}: {error}", artifacts.display()) },
-                None,
+                Left::Nothing,
             );
         }
         let staged = phases.run(phase::STAGE_WORKSPACE_SNAPSHOT, self.stage(attempt)).await;
         let (fingerprint, name) = match staged {
             Ok(staged) => staged,
-            Err(detail) => return (GuestExit::NoResult { detail }, None),
+            Err(detail) => return (GuestExit::NoResult { detail }, Left::Nothing),
         };
         let context = self.context(attempt, fingerprint, name);
         let ready = phases.run(phase::PREPARE_RUNTIME, async {
@@ -177,11 +188,11 @@ impl IncusExecutor {
         });
         let context = match ready.await {
             Ok(context) => context,
-            // Half of it may be there.
-            Err(exit) => return (exit, Some(context.instance)),
+            // Half of one may be there, or one of the pool be taken.
+            Err(exit) => return (exit, Left::Unknown),
         };
         let exit = self.attached(attempt, &context, phases, cancel, false).await;
-        (exit, Some(context.instance))
+        (exit, Left::Instance(context.instance))
     }
 
     /// What the instance is made from, and its name.
@@ -217,17 +228,18 @@ impl IncusExecutor {
             }
         }
         // Asked while the job runs: it is of no use to the job.
-        let image = load_remote_incus_image_record(&self.client, &context.instance, &attempt.job.image);
-        let waiting = async {
-            let (exit, image) = tokio::join!(follower.wait(cancel), image);
-            Ok::<_, Infallible>((exit, image))
-        };
-        let Ok((exit, image)) = phases.run(phase::WAIT_FOR_COMPLETION, waiting).await;
-        phases.set_incus_image(image);
+        let asking = self.ask_for_image(context, attempt);
+        let waiting = async { Ok::<_, Infallible>(follower.wait(cancel).await) };
+        let Ok(exit) = phases.run(phase::WAIT_FOR_COMPLETION, waiting).await;
+        phases.set_incus_image(asking.await);
         phases.set_storage_driver(self.facts.get().and_then(|facts| facts.storage_driver.clone()));
         if matches!(exit, GuestExit::Result(_)) && collect::has_declared(&attempt.job) {
-            let collecting =
-                within(COLLECT_DEADLINE, collect::collect(&self.client, &context.instance, attempt));
+            let collecting = async {
+                tokio::select! {
+                    collected = within(COLLECT_DEADLINE, collect::collect(&self.client, &context.instance, attempt)) => collected,
+                    () = cancel.cancelled() => Err("the run was cancelled".to_owned()),
+                }
+            };
             // What can't be had changes no verdict.
             if let Err(error) = phases.run(phase::COLLECT_ARTIFACTS, collecting).await {
                 attempt.host_log.line(format!("artifacts: {error}"));
@@ -238,28 +250,49 @@ impl IncusExecutor {
         exit
     }
 
+    /// Begins to ask what the instance was made from. The answer is waited for a moment, no longer.
+    fn ask_for_image(
+        &self,
+        context: &RemoteLinuxVmContext,
+        attempt: &Attempt,
+    ) -> impl Future<Output = RemoteLinuxVmImageRecord> + use<> {
+        let (client, instance) = (self.client.clone(), context.instance.clone());
+        let (project, alias) = (client.project().to_owned(), attempt.job.image.clone());
+        let asked = alias.clone();
+        let asking =
+            tokio::spawn(async move { load_remote_incus_image_record(&client, &instance, &asked).await });
+        async move {
+            let stop = asking.abort_handle();
+            match tokio::time::timeout(IMAGE_PATIENCE, asking).await {
+                Ok(Ok(record)) => record,
+                Ok(Err(_)) | Err(_) => {
+                    stop.abort();
+                    let message = Some("the server did not say in time".to_owned());
+                    RemoteLinuxVmImageRecord { project, alias, fingerprint: None, message }
+                }
+            }
+        }
+    }
+
     /// Wraps up: the verdict's fact at once, the deletion for later.
     fn ended(
         &self,
         attempt: &Attempt,
         phases: Phases<'_>,
         exit: GuestExit,
-        instance: Option<String>,
+        left: Left,
         making: Making,
     ) -> Execution {
         let client = self.client.with_deadline(DELETE_DEADLINE);
         let (settings, image) = (self.settings.clone(), attempt.job.image.clone());
         let (scratch, topping_up) = (attempt.scratch_dir.clone(), Arc::clone(&self.topping_up));
+        let (run, job, number) = (attempt.run_id.clone(), attempt.job.id.clone(), attempt.number);
         let cleanup = Box::pin(async move {
             making.settle(DELETE_DEADLINE).await;
-            let deleted = match instance {
-                None => Ok(()),
-                Some(name) => client.destroy_instance(&name).await.map_err(|error| {
-                    format!(
-                        "cannot delete instance {name}: {}; `pikaci sweep` tries again",
-                        described(&error)
-                    )
-                }),
+            let deleted = match left {
+                Left::Nothing => Ok(()),
+                Left::Instance(name) => delete(&client, &name).await,
+                Left::Unknown => delete_of_attempt(&client, &run, &job, number).await,
             };
             let _alone = topping_up.lock().await;
             let filled = pool::top_up_image(&client, &settings, &image).await;
@@ -282,6 +315,24 @@ impl IncusExecutor {
             let _ = attempt.reports.send(Report::Notice { message }).await;
         }
     }
+}
+
+async fn delete(client: &Client, name: &str) -> Result<(), String> {
+    client.destroy_instance(name).await.map_err(|error| {
+        format!("cannot delete instance {name}: {}; `pikaci sweep` tries again", described(&error))
+    })
+}
+
+async fn delete_of_attempt(client: &Client, run: &RunId, job: &JobId, number: u32) -> Result<(), String> {
+    let found = sweep::list_of_attempt(client, run, job, number).await;
+    let found = found.map_err(|error| {
+        format!("cannot look for instances of job {job}: {}; `pikaci sweep` tries again", described(&error))
+    })?;
+    let mut deleted = Ok(());
+    for instance in found {
+        deleted = deleted.and(delete(client, &instance.name).await);
+    }
+    deleted
 }
 
 fn remove_scratch(scratch: &Path) -> Result<(), String> {

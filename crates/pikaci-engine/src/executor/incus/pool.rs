@@ -3,12 +3,13 @@
 //! The pool's state is in Incus itself: keys on the instances, changed conditionally, so that several processes share a
 //! pool and none owns it. An instance is used once.
 //!
-//! Invariant: `idle` becomes `taken` or `dropped` only by a change on the version that said `idle`; two that want the same
-//! instance are told apart by the server.
+//! Invariants: `idle` becomes `taken` or `dropped` only by a change on the version that said `idle`, so two that want the
+//! same instance are told apart by the server; one that is being made counts as one that waits, so that no other process
+//! takes it for broken.
 
 use std::time::Duration;
 
-use incus_client::{Client, Error, Filter, Instance, InstancePatch, NewInstance};
+use incus_client::{Client, Config, Error, Filter, Instance, InstancePatch, NewInstance};
 use jiff::Timestamp;
 use pikaci::InstanceType;
 
@@ -91,13 +92,17 @@ pub(crate) async fn take(
             Ok(()) => return Some(candidate.name),
             // Somebody else was faster.
             Err(Error::Stale { .. } | Error::NotFound { .. }) => {}
-            Err(_) => {
-                // Its devices can't be had: a new one will say why.
-                return None;
-            }
+            // Its devices can't be had, and a new one will say why; or only the answer was lost.
+            Err(_) => return is_of(client, &candidate.name, context).await.then_some(candidate.name),
         }
     }
     None
+}
+
+async fn is_of(client: &Client, name: &str, context: &RemoteLinuxVmContext) -> bool {
+    let keys = job_keys(context);
+    let has_all = |config: &Config| keys.iter().all(|(name, value)| config.get(name) == Some(value));
+    client.instance(name).await.is_ok_and(|found| has_all(&found.value.config))
 }
 
 /// Brings every pool to its size, and drops what no pool wants any more.
@@ -144,7 +149,9 @@ pub(crate) async fn top_up_image(
         if !is_of_image && !was_of_image {
             continue;
         }
-        let is_good = is_of_image && instance.is_running() && age(&instance) <= pool.age_max;
+        // Another process may be making it at this moment.
+        let is_there = instance.is_running() || age(&instance) <= settings.boot_deadline;
+        let is_good = is_of_image && is_there && age(&instance) <= pool.age_max;
         if is_good && usable < pool.size {
             usable += 1;
         } else if drop_idle(client, &instance.name).await? {

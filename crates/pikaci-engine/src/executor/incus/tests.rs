@@ -1,5 +1,7 @@
 //! The Incus executor on a real daemon, with containers. Each test has a state root of its own, and leaves no instance.
 
+mod upsets;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
