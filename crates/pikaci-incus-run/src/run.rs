@@ -273,7 +273,11 @@ impl Prepared {
         drop(self.command);
         let group = Pid::from_child(&child);
         let pump = self.log.writer().map(|log| Pump::start(self.output, log, options.log_bytes_max));
-        let tee = if options.is_quiet { None } else { self.log.reader().map(Tee::start).ok() };
+        let tee = if options.is_quiet {
+            None
+        } else {
+            self.log.reader().map(|log| Tee::start(log, options.log_bytes_max)).ok()
+        };
         let sender = orders.sender();
         thread::spawn(move || {
             // Nobody listens any more once the deadline has passed.
@@ -288,7 +292,7 @@ impl Prepared {
         let (status, exit_code, message) = judge(wakeup, self.job.timeout);
         let finished_at = Timestamp::now();
         let carried = pump.and_then(Pump::finish);
-        let of_log = carried.and_then(|cut| Ok([cut, self.log.finish()?]));
+        let of_log = carried.and_then(|cut| Ok([cut, self.log.finish(options.log_bytes_max)?]));
         let of_log = of_log.unwrap_or_else(|error| [Some(format!("guest.log is not whole: {error}")), None]);
         let messages: Vec<String> = message.into_iter().chain(of_log.into_iter().flatten()).collect();
         let message = Some(messages.join("; ")).filter(|message| !message.is_empty());

@@ -30,10 +30,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use incus_client::Client;
+use incus_client::{Client, Error, Instance};
 use pikaci::record::phase;
 use pikaci::{ExecutorKind, GuestExit, JobId, JobSpec, RemoteLinuxVmImageRecord, RunId};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use context::{Mount, RemoteLinuxVmContext};
@@ -55,6 +56,10 @@ use image::Images;
 const DELETE_DEADLINE: Duration = Duration::from_secs(50);
 /// How long taking in the artifacts may take.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(120);
+/// Between two looks for an instance, while the server is away.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long that goes on when the run was cancelled.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(4);
 /// How long a verdict waits to be told what its instance was made from. It was asked when the job began.
 const IMAGE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -114,21 +119,18 @@ impl Executor for IncusExecutor {
         cancel: &'a CancellationToken,
     ) -> Boxed<'a, Option<Execution>> {
         Box::pin(async move {
-            let found = sweep::find(&self.client, attempt).await;
-            let context = match found {
+            let context = match self.look_for(attempt, cancel).await {
                 Ok(Some(instance)) => self.context(attempt, String::new(), instance.name),
                 Ok(None) => return None,
-                Err(error) => {
-                    let detail = format!("cannot look for the instance: {}", described(&error));
+                Err(detail) => {
                     attempt.host_log.line(&detail);
                     let phases = Phases::new(attempt, "incus");
-                    return Some(self.ended(
-                        attempt,
-                        phases,
-                        GuestExit::NoResult { detail },
-                        Left::Nothing,
-                        Making::default(),
-                    ));
+                    let exit = if cancel.is_cancelled() {
+                        GuestExit::Cancelled
+                    } else {
+                        GuestExit::NoResult { detail }
+                    };
+                    return Some(self.ended(attempt, phases, exit, Left::Unknown, Making::default()));
                 }
             };
             attempt.host_log.line(format!("taken up again: instance {}", context.instance));
@@ -151,6 +153,39 @@ enum Left {
 impl IncusExecutor {
     fn context(&self, attempt: &Attempt, fingerprint: String, instance: String) -> RemoteLinuxVmContext {
         RemoteLinuxVmContext::new(&self.settings, attempt, fingerprint, instance)
+    }
+
+    /// The instance of an attempt that another process began. A server that is away is waited for: were the job tried again
+    /// meanwhile, it would run twice at once.
+    async fn look_for(
+        &self,
+        attempt: &Attempt,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Instance>, String> {
+        let mut give_up_at = Instant::now() + self.settings.boot_deadline;
+        let (mut is_cancelled, mut reason) = (false, "the server does not answer".to_owned());
+        loop {
+            let looked = async {
+                let found = sweep::find(&self.client, attempt).await;
+                if found.as_ref().is_err_and(Error::is_transport) {
+                    sleep(LOOK_EVERY).await;
+                }
+                found
+            };
+            tokio::select! {
+                found = looked => match found {
+                    Err(error) if error.is_transport() => reason = described(&error),
+                    found => {
+                        return found.map_err(|error| format!("cannot look for the instance: {}", described(&error)));
+                    }
+                },
+                () = sleep_until(give_up_at) => return Err(format!("cannot look for the instance: {reason}")),
+                () = cancel.cancelled(), if !is_cancelled => {
+                    is_cancelled = true;
+                    give_up_at = Instant::now() + CANCEL_PATIENCE;
+                }
+            }
+        }
     }
 
     /// Makes a guest and runs the job in it. Returns the fact to be judged, and what is left to be deleted.

@@ -76,3 +76,19 @@ fn a_log_that_is_just_full_is_whole() {
     assert_eq!(runner.args(["--log-bytes-max", "10"]).output().unwrap().status.code(), Some(0));
     assert_eq!((guest.log().as_str(), &guest.result()["message"]), ("1234567890", &serde_json::Value::Null));
 }
+
+#[test]
+fn a_log_that_the_command_made_longer_than_any_disk_holds_nobody_up() {
+    for hide in ["true", "rm ../artifacts/guest.log"] {
+        let guest = Guest::new();
+        let script = format!("echo one; truncate -s 4T ../artifacts/guest.log; {hide}; exit 3");
+        let mut foreground = guest.detached(&script);
+        let output = foreground.args(["--log-bytes-max", "1000"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{hide}");
+        assert!(
+            output.stdout.starts_with(b"one\n") && output.stdout.len() < 10_000,
+            "{}",
+            output.stdout.len()
+        );
+    }
+}

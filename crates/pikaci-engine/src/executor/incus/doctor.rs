@@ -169,7 +169,12 @@ async fn storage(client: &Client, settings: &IncusSettings) -> Vec<Finding> {
         let free = resources.space.total.saturating_sub(resources.space.used);
         let detail = format!("{} GiB free in pool {pool}", free >> 30);
         findings.push(if free < SPACE_MIN_BYTES {
-            Finding::warning("free space", detail, "delete images (`pikaci image list`) or enlarge the pool")
+            let remedy = format!(
+                "delete images that nobody uses (`incus image delete --project {} FINGERPRINT`, `pikaci image list` names them), or \
+                 enlarge the pool",
+                settings.project
+            );
+            Finding::warning("free space", detail, remedy)
         } else {
             Finding::ok("free space", detail)
         });

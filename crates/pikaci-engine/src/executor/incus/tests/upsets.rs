@@ -60,7 +60,7 @@ fn a_log_without_an_end_fills_no_disk_and_changes_no_verdict() {
     assert!(log.ends_with("the rest was left out]\n"), "{}", &log[log.len() - 200..]);
 }
 
-/// A way to the daemon that can be closed: what is on it then stays there.
+/// A way to the daemon that can be closed: what is on it is lost, and what comes then is not answered.
 struct Gate {
     socket: PathBuf,
     is_closed: Arc<AtomicBool>,
@@ -74,12 +74,19 @@ impl Gate {
         let closed = Arc::clone(&is_closed);
         std::thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, server) = (client.unwrap(), UnixStream::connect(&daemon).unwrap());
-                let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
-                for (from, to) in [(client, server), back] {
-                    let closed = Arc::clone(&closed);
-                    std::thread::spawn(move || carry(from, to, &closed));
-                }
+                let closed = Arc::clone(&closed);
+                let (client, daemon) = (client.unwrap(), daemon.clone());
+                std::thread::spawn(move || {
+                    while closed.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    let server = UnixStream::connect(&daemon).unwrap();
+                    let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                    std::thread::scope(|scope| {
+                        scope.spawn(|| carry(client, server, &closed));
+                        scope.spawn(|| carry(back.0, back.1, &closed));
+                    });
+                });
             }
         });
         Gate { socket, is_closed }
@@ -88,15 +95,15 @@ impl Gate {
 
 fn carry(mut from: UnixStream, mut to: UnixStream, is_closed: &AtomicBool) {
     let mut buffer = [0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer) {
-        while is_closed.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        if to.write_all(&buffer[..count]).is_err() {
-            break;
+    from.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    while !is_closed.load(Ordering::Relaxed) {
+        match from.read(&mut buffer) {
+            Ok(count @ 1..) if to.write_all(&buffer[..count]).is_ok() => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => break,
         }
     }
-    let _ = to.shutdown(std::net::Shutdown::Both);
+    let _ = (from.shutdown(std::net::Shutdown::Both), to.shutdown(std::net::Shutdown::Both));
 }
 
 #[test]
@@ -107,8 +114,7 @@ fn a_cancel_is_over_in_five_seconds_also_where_the_server_has_stopped_to_answer(
     world.settings.endpoint = Endpoint::Unix { socket: gate.socket.clone() };
     let request = world.fixture.request(vec![job("unit", "echo begun; sleep 60")]);
     let log = world.fixture.state.guest_log(&request.run_id, &request.jobs[0].id);
-    let name = context::instance_name(&request.run_id, &request.jobs[0].id, 1);
-    let direct = IncusSettings { endpoint: Endpoint::Unix { socket: daemon }, ..world.settings.clone() };
+    let host_log = world.fixture.state.host_log(&request.run_id, &request.jobs[0].id);
     let cancel = CancellationToken::new();
     let took = block_on(async {
         let stop = cancel.clone();
@@ -116,9 +122,12 @@ fn a_cancel_is_over_in_five_seconds_also_where_the_server_has_stopped_to_answer(
         let upset = tokio::task::spawn_blocking(move || {
             wait_for_lines(&log, 1);
             is_closed.store(true, Ordering::Relaxed);
-            // The follower is gone, and the question for another one stays without an answer.
-            let request = incus_client::ExecRequest::new(["killall", "-9", "pikaci-incus-run"]);
-            let _ = block_on(direct.client().exec_unattended(&name, &request));
+            // The follower is lost, and what is asked then stays without an answer.
+            let begin = Instant::now();
+            while !fs::read_to_string(&host_log).unwrap().contains("lost the guest") {
+                assert!(begin.elapsed() < Duration::from_secs(30), "it was not lost");
+                std::thread::sleep(Duration::from_millis(5));
+            }
             stop.cancel();
             Instant::now()
         });
@@ -267,13 +276,65 @@ fn a_run_that_was_cancelled_while_it_took_an_instance_of_the_pool_leaves_none() 
 }
 
 #[test]
-fn a_stopped_instance_has_no_result_but_one_of_the_runners_and_its_log_is_no_link() {
+fn a_run_is_taken_up_where_the_daemon_comes_back_only_later_and_its_job_is_not_run_twice() {
+    let bed = Testbed::start_below_tmp().unwrap();
+    let mut settings =
+        IncusSettings::new(Endpoint::Unix { socket: bed.socket().to_owned() }, "/tmp", "nobody");
+    settings.network = NO_NETWORK.to_owned();
+    block_on(prepare(&settings));
+    let world = World::on(settings);
+    let request = world.fixture.request(vec![job("unit", "echo begun; sleep 3; echo done")]);
+    let (run_id, state) = (request.run_id.clone(), request.state.clone());
+    let log = state.guest_log(&run_id, &request.jobs[0].id);
+    block_on(async {
+        let cancel = CancellationToken::new();
+        let mut observe = |_: &Event| {};
+        let begun = tokio::task::spawn_blocking(move || wait_for_lines(&log, 1));
+        tokio::select! {
+            _ = crate::run(request, world.executor(), &mut observe, &cancel) => panic!("the run ended before it was left"),
+            _ = begun => {}
+        }
+    });
+    bed.crash().unwrap();
+    let host_log = state.host_log(&run_id, &"unit".parse().unwrap());
+    let lines = count_lines(&host_log);
+    let record = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // It is opened by then, and looked for.
+            wait_for_lines(&host_log, lines + 1);
+            bed.restart().unwrap();
+        });
+        let cancel = CancellationToken::new();
+        block_on(resume(&state, &run_id, 2, world.executor(), &mut |_| {}, &cancel)).unwrap()
+    });
+    assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs);
+    assert_eq!(record.jobs[0].attempts.len(), 1);
+    assert_eq!(world.log(&record, 0), "begun\ndone\n");
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stopped_instance_has_no_result_but_one_of_the_runners_and_its_log_is_no_link_and_no_pipe() {
+    for planted in ["ln -s /etc/passwd guest.log", "mkfifo guest.log"] {
+        let start = Instant::now();
+        let (exit, log) = salvaged(planted);
+        assert!(
+            matches!(&exit, GuestExit::NoResult { detail } if detail.contains("has stopped")),
+            "{exit:?}"
+        );
+        assert_eq!(log, "begun\ndone\n");
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    }
+}
+
+/// How a job ends whose instance is stopped when it has planted something in the place of its log, and a result.
+fn salvaged(planted: &str) -> (GuestExit, String) {
     let world = World::new();
     let client = world.client();
     let image = block_on(client.resolve_alias(IMAGE)).unwrap();
     let forged = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:33Z"}"#;
     let command = format!(
-        "echo begun; sleep 1; cd /artifacts; echo '{forged}' > result.json; rm guest.log; ln -s /etc/passwd guest.log; echo done; sleep 60"
+        "echo begun; sleep 1; cd /artifacts; echo '{forged}' > result.json; rm guest.log; {planted}; echo done; sleep 60"
     );
     let request = world.fixture.request(vec![job("unit", &command)]);
     let (run_id, spec) = (request.run_id.clone(), request.jobs[0].clone());
@@ -312,6 +373,5 @@ fn a_stopped_instance_has_no_result_but_one_of_the_runners_and_its_log_is_no_lin
         tokio::join!(follower.wait(&cancel), stopping).0
     });
     block_on(client.destroy_instance(&name)).unwrap();
-    assert!(matches!(&exit, GuestExit::NoResult { detail } if detail.contains("has stopped")), "{exit:?}");
-    assert_eq!(fs::read_to_string(log).unwrap(), "begun\ndone\n");
+    (exit, fs::read_to_string(log).unwrap())
 }
