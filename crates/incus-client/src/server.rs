@@ -161,6 +161,13 @@ impl Client {
         self.tell(Call::new(Method::POST, "/1.0/certificates").global().json(body)).await
     }
 
+    /// Lets a certificate see these projects, and no others. [`Error::NotFound`] when the server does not trust it.
+    pub async fn restrict_certificate(&self, fingerprint: &str, projects: &[String]) -> Result<(), Error> {
+        let path = format!("/1.0/certificates/{}", segment(fingerprint));
+        let body = json!({ "restricted": true, "projects": projects });
+        self.tell(Call::new(Method::PATCH, path).global().json(body)).await
+    }
+
     /// Trusts a certificate no more. [`Error::NotFound`] when it does not.
     pub async fn delete_certificate(&self, fingerprint: &str) -> Result<(), Error> {
         let path = format!("/1.0/certificates/{}", segment(fingerprint));

@@ -29,10 +29,12 @@ struct Case {
     verdict: &'static str,
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     case("passes", "echo hello", Script::Exit(0), "passed passed nobody 0"),
     case("fails", "echo no >&2; exit 7", Script::Exit(7), "failed failed job 7"),
     case("stops at the first failing line", "false\ntrue", Script::Exit(1), "failed failed job 1"),
+    case("is not there", "no-such-program", Script::Exit(127), "failed failed job 127"),
+    case("is no program", "./file", Script::Exit(126), "failed failed job 126"),
     case("is ended by a signal", "kill -9 $$", Script::Exit(137), "failed failed job 137"),
     case(
         "prints what reads like a broken machine",

@@ -3,7 +3,7 @@
 //! An image is one tarball as Incus reads it: `metadata.yaml` and `rootfs/`. It keeps the contract with the guest
 //! (`pikaci::guest`) and starts nothing that a job does not need: its init is busybox's, which boots in a blink.
 //!
-//! Invariants: an image appears whole or not at all; the same inputs give the same bytes, as far as they are ours.
+//! Invariants: an image appears whole or not at all; what a killed build leaves, the next one removes; the same inputs give the same bytes, as far as they are ours.
 
 mod archive;
 mod busybox;
@@ -12,6 +12,7 @@ mod error;
 mod guest;
 mod metadata;
 mod program;
+mod scratch;
 mod tool;
 mod tree;
 
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use archive::OUTPUT_ENDINGS;
 pub use error::ImageError;
 pub use program::ProgramProblem;
+pub use scratch::ScratchFolder;
 
 use archive::Archive;
 use metadata::Metadata;

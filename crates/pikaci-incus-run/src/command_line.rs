@@ -15,7 +15,7 @@ Runs one command and writes its verdict.
 
 usage: pikaci-incus-run [run] [OPTIONS]
        pikaci-incus-run run --detach [OPTIONS]
-       pikaci-incus-run follow [--from OFFSET] [--quiet] [--run-dir DIR] [--artifacts DIR]
+       pikaci-incus-run follow [--from OFFSET] [--quiet] [--log-bytes-max N] [--run-dir DIR] [--artifacts DIR]
        pikaci-incus-run stop [--run-dir DIR]
 
 run reads PIKACI_INCUS_GUEST_COMMAND (text for /bin/sh), PIKACI_INCUS_TIMEOUT_SECS (whole seconds) and
@@ -36,6 +36,8 @@ stop tells the runner to end its job.
   --sentinel DIR=DIGEST    refuse unless DIR/.pikaci-share holds DIGEST; may be repeated
   --witness FILE=BYTES     refuse unless FILE is there and has so many bytes; may be repeated
   --sentinel-wait-ms N     how long they may take to appear        [0]
+  --network-wait-ms N      refuse unless the guest has an address within this time   [0: it needs none]
+  --log-bytes-max N        how much of the output is kept  [1073741824]
   --detach                 outlive whoever started it
   --run-dir DIR            says which runner has the job   [/run/pikaci with --detach, else none]
   --lifeline               stop when standard input ends
@@ -70,6 +72,8 @@ pub enum Invocation {
         paths: GuestPaths,
         /// Whether the log is not printed.
         is_quiet: bool,
+        /// How much of the log there may be.
+        log_bytes_max: u64,
         /// What says which runner has the job.
         run_folder: PathBuf,
     },
@@ -88,6 +92,8 @@ pub enum Invocation {
         artifacts: PathBuf,
         /// The first byte to print; `None` prints nothing of the log.
         offset: Option<u64>,
+        /// How much of the log there may be.
+        log_bytes_max: u64,
         /// What says which runner has the job.
         run_folder: PathBuf,
     },
@@ -183,6 +189,13 @@ impl Invocation {
                     options.sentinel_wait =
                         Duration::from_millis(number("--sentinel-wait-ms", value("--sentinel-wait-ms")?)?);
                 }
+                "--network-wait-ms" if is_run => {
+                    options.network_wait =
+                        Duration::from_millis(number("--network-wait-ms", value("--network-wait-ms")?)?);
+                }
+                "--log-bytes-max" if is_run || is_follow => {
+                    options.log_bytes_max = number("--log-bytes-max", value("--log-bytes-max")?)?;
+                }
                 "--detach" if is_run => is_detached = true,
                 "--lifeline" if is_run => options.has_lifeline = true,
                 "--same-user" if is_run => options.keeps_user = true,
@@ -195,10 +208,12 @@ impl Invocation {
         if is_detached && options.has_lifeline {
             return Err(UsageError::Contradiction { one: "--detach", other: "--lifeline" });
         }
-        let is_quiet = options.is_quiet;
+        let (is_quiet, log_bytes_max) = (options.is_quiet, options.log_bytes_max);
         let chosen = run_folder.clone().unwrap_or_else(|| PathBuf::from(RUN_FOLDER_PATH));
         Ok(match verb {
-            Verb::Run if is_detached => Invocation::Detach { paths, is_quiet, run_folder: chosen },
+            Verb::Run if is_detached => {
+                Invocation::Detach { paths, is_quiet, log_bytes_max, run_folder: chosen }
+            }
             Verb::Run => Invocation::Run { paths, options, run_folder },
             Verb::RunDetached => {
                 options.is_quiet = true;
@@ -206,7 +221,7 @@ impl Invocation {
             }
             Verb::Follow => {
                 let offset = if is_quiet { None } else { Some(offset) };
-                Invocation::Follow { artifacts: paths.artifacts, offset, run_folder: chosen }
+                Invocation::Follow { artifacts: paths.artifacts, offset, log_bytes_max, run_folder: chosen }
             }
             Verb::Stop => Invocation::Stop { run_folder: chosen },
         })

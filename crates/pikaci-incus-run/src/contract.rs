@@ -29,6 +29,9 @@ pub const LOG_NAME: &str = "guest.log";
 /// The result, below the artifacts.
 pub const RESULT_NAME: &str = "result.json";
 
+/// How much of the command's output is kept in the log. What follows is read, and left out.
+pub const LOG_BYTES_MAX: u64 = 1 << 30;
+
 /// What a command finds programs with when the runner has no `PATH` of its own.
 pub(crate) const PATH_DEFAULT: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";

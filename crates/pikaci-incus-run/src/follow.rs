@@ -1,7 +1,8 @@
 //! Prints the log while it grows.
 //!
 //! Invariants: every byte from the offset on is printed once, in order, whatever bytes they are; a follower only watches,
-//! and whatever becomes of it is nothing to the job; it ends soon after the runner does.
+//! and whatever becomes of it is nothing to the job; it ends soon after the runner does, also where the command, whose log
+//! it is, has made that longer than any disk.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -17,7 +18,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::contract::{LOG_NAME, RESULT_NAME};
-use crate::guest_log::open_plain;
+use crate::guest_log::{LOG_MARGIN_BYTES, open_plain};
 use crate::report::{GuestReport, WrittenReport};
 use crate::run_folder::{RunFolder, RunFolderError, Runner, State};
 
@@ -36,6 +37,8 @@ pub(crate) struct Following<'a> {
     pub(crate) artifacts: &'a Path,
     /// The first byte of the log to print; `None` prints nothing of it.
     pub(crate) offset: Option<u64>,
+    /// How long the log may be.
+    pub(crate) log_bytes_max: u64,
 }
 
 /// Why a follower has no result to hand over.
@@ -116,7 +119,8 @@ impl Following<'_> {
     fn log(&self) -> Result<Option<FollowedLog>, FollowError> {
         let Some(offset) = self.offset else { return Ok(None) };
         let path = self.artifacts.join(LOG_NAME);
-        let log = Printer::new().map(|printer| FollowedLog { path, file: None, offset, printer });
+        let printer = Printer::new(self.log_bytes_max);
+        let log = printer.map(|printer| FollowedLog { path, file: None, offset, printer });
         log.map(Some).map_err(|source| self.print_error(source))
     }
 
@@ -182,11 +186,11 @@ pub(crate) struct Tee {
 }
 
 impl Tee {
-    pub(crate) fn start(log: File) -> Tee {
+    pub(crate) fn start(log: File, log_bytes_max: u64) -> Tee {
         let (is_over, printed_bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (told, count) = (Arc::clone(&is_over), Arc::clone(&printed_bytes));
         let printing = thread::spawn(move || {
-            let Ok(mut printer) = Printer::new() else { return };
+            let Ok(mut printer) = Printer::new(log_bytes_max) else { return };
             let mut offset = 0;
             loop {
                 let is_last = told.load(Ordering::Acquire);
@@ -220,19 +224,24 @@ impl Tee {
 struct Printer {
     stdout: File,
     buffer: Vec<u8>,
+    /// Where every honest log ends.
+    end: u64,
 }
 
 impl Printer {
-    fn new() -> io::Result<Printer> {
+    fn new(log_bytes_max: u64) -> io::Result<Printer> {
         // Not through the line buffer of `Stdout`: these are bytes, and many.
         let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        Ok(Printer { stdout, buffer: vec![0; CHUNK_BYTES] })
+        let end = log_bytes_max.saturating_add(LOG_MARGIN_BYTES);
+        Ok(Printer { stdout, buffer: vec![0; CHUNK_BYTES], end })
     }
 
     /// Prints all that the file has from the offset on. Returns where it ends.
     fn print_from(&mut self, file: &File, mut offset: u64, printed_bytes: &AtomicU64) -> io::Result<u64> {
         loop {
-            match file.read_at(&mut self.buffer, offset)? {
+            let room =
+                usize::try_from(self.end.saturating_sub(offset)).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+            match file.read_at(&mut self.buffer[..room], offset)? {
                 0 => return Ok(offset),
                 count => {
                     self.stdout.write_all(&self.buffer[..count])?;

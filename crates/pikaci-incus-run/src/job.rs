@@ -112,6 +112,12 @@ pub enum JobError {
         /// The digest that is.
         found: String,
     },
+    /// The guest was to have a network.
+    #[error("no interface had an address within {} ms; the job asks for a network", after.as_millis())]
+    NoNetwork {
+        /// How long was waited.
+        after: Duration,
+    },
     /// There is no such user.
     #[error("there is no user {user} in /etc/passwd; this image was not made for pikaci")]
     NoUser {

@@ -18,6 +18,7 @@ mod detach;
 mod follow;
 mod guest_log;
 mod job;
+mod network;
 mod orders;
 mod processes;
 mod pump;
@@ -33,8 +34,8 @@ use std::path::Path;
 
 pub use command_line::{Invocation, UsageError};
 pub use contract::{
-    ARTIFACTS_PATH, CARGO_HOME_PATH, CARGO_TARGET_PATH, COMMAND_VARIABLE, LOG_NAME, RESULT_NAME,
-    RUN_AS_ROOT_VARIABLE, RUN_FOLDER_PATH, SENTINEL_NAME, SNAPSHOT_PATH, TIMEOUT_VARIABLE, USER,
+    ARTIFACTS_PATH, CARGO_HOME_PATH, CARGO_TARGET_PATH, COMMAND_VARIABLE, LOG_BYTES_MAX, LOG_NAME,
+    RESULT_NAME, RUN_AS_ROOT_VARIABLE, RUN_FOLDER_PATH, SENTINEL_NAME, SNAPSHOT_PATH, TIMEOUT_VARIABLE, USER,
 };
 pub use job::{GuestJob, GuestPaths, JobError};
 pub use report::{GuestReport, GuestStatus};
@@ -75,9 +76,10 @@ pub fn main(
         Invocation::Run { paths, options, run_folder } => {
             run_here(environment, &paths, &options, run_folder.as_deref())
         }
-        Invocation::Detach { paths, is_quiet, run_folder } => {
+        Invocation::Detach { paths, is_quiet, log_bytes_max, run_folder } => {
             let offset = if is_quiet { None } else { Some(0) };
-            let following = Following { run_folder: &run_folder, artifacts: &paths.artifacts, offset };
+            let artifacts = &paths.artifacts;
+            let following = Following { run_folder: &run_folder, artifacts, offset, log_bytes_max };
             let followed = StopSignals::listen().map_err(|error| one_line(&error)).and_then(|signals| {
                 detach::start(words_before, &arguments, &run_folder, &paths)
                     .map_err(|error: DetachError| one_line(&error))?;
@@ -88,8 +90,9 @@ pub fn main(
         Invocation::RunDetached { paths, options, run_folder } => {
             detach::run_detached(environment, &run_folder, &paths, &options)
         }
-        Invocation::Follow { artifacts, offset, run_folder } => {
-            let following = Following { run_folder: &run_folder, artifacts: &artifacts, offset };
+        Invocation::Follow { artifacts, offset, log_bytes_max, run_folder } => {
+            let artifacts = &artifacts;
+            let following = Following { run_folder: &run_folder, artifacts, offset, log_bytes_max };
             let followed = StopSignals::listen().and_then(|signals| following.follow(signals));
             hand_over(followed.map_err(|error: FollowError| one_line(&error)))
         }

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::process::Pid;
 
-use crate::contract::{LOG_NAME, PATH_DEFAULT, RESULT_NAME};
+use crate::contract::{LOG_BYTES_MAX, LOG_NAME, PATH_DEFAULT, RESULT_NAME};
 use crate::follow::Tee;
 use crate::guest_log::{GuestLog, clear};
 use crate::job::{GuestJob, GuestPaths, JobError, Sentinel, make_folder};
+use crate::network::{self, Watch};
 use crate::one_line;
 use crate::orders::{Orders, Stop, Wakeup};
 use crate::processes;
@@ -41,6 +42,10 @@ pub struct RunOptions {
     pub sentinels: Vec<Sentinel>,
     /// How long all of them together may take to appear.
     pub sentinel_wait: Duration,
+    /// How long the guest may take to have an address; zero: none is waited for.
+    pub network_wait: Duration,
+    /// How much of the command's output is kept.
+    pub log_bytes_max: u64,
     /// Whether the end of standard input is an order to stop.
     pub has_lifeline: bool,
     /// Whether the command's output is not printed.
@@ -56,6 +61,8 @@ impl Default for RunOptions {
         RunOptions {
             sentinels: Vec::new(),
             sentinel_wait: Duration::ZERO,
+            network_wait: Duration::ZERO,
+            log_bytes_max: LOG_BYTES_MAX,
             has_lifeline: false,
             is_quiet: false,
             keeps_user: false,
@@ -138,6 +145,7 @@ fn prepare(
     clear_earlier(paths)?;
     let job = GuestJob::read(environment)?;
     wait_for_sentinels(orders, options)?;
+    wait_for_network(orders, options.network_wait)?;
     fs::read_dir(&paths.snapshot).map_err(JobError::io("start a command in", &paths.snapshot))?;
     let user = CommandUser::of(&job, options.keeps_user)?;
     for folder in [&paths.artifacts, &paths.cargo_home, &paths.cargo_target] {
@@ -177,6 +185,20 @@ fn wait_for_sentinels(orders: &Orders, options: &RunOptions) -> Result<(), NotSt
             if let Some(stop) = orders.find_stop(SENTINEL_LOOKS_EVERY) {
                 return Err(NotStarted::Stopped(stop));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that the guest has an address, when that was asked for.
+fn wait_for_network(orders: &Orders, limit: Duration) -> Result<(), NotStarted> {
+    let (start, mut watch) = (Instant::now(), Watch::new());
+    while !limit.is_zero() && !watch.is_there() {
+        if start.elapsed() >= limit {
+            return Err(JobError::NoNetwork { after: limit }.into());
+        }
+        if let Some(stop) = orders.find_stop(network::LOOKS_EVERY) {
+            return Err(NotStarted::Stopped(stop));
         }
     }
     Ok(())
@@ -251,8 +273,12 @@ impl Prepared {
         // Now only the command holds the pipe open.
         drop(self.command);
         let group = Pid::from_child(&child);
-        let pump = self.log.writer().map(|log| Pump::start(self.output, log));
-        let tee = if options.is_quiet { None } else { self.log.reader().map(Tee::start).ok() };
+        let pump = self.log.writer().map(|log| Pump::start(self.output, log, options.log_bytes_max));
+        let tee = if options.is_quiet {
+            None
+        } else {
+            self.log.reader().map(|log| Tee::start(log, options.log_bytes_max)).ok()
+        };
         let sender = orders.sender();
         thread::spawn(move || {
             // Nobody listens any more once the deadline has passed.
@@ -266,12 +292,11 @@ impl Prepared {
         processes::end_all(group, grace, &|| orders.is_urgent());
         let (status, exit_code, message) = judge(wakeup, self.job.timeout);
         let finished_at = Timestamp::now();
-        let restored = pump.and_then(Pump::finish).and_then(|()| self.log.finish());
-        let restored = restored.unwrap_or_else(|error| Some(format!("guest.log is not whole: {error}")));
-        let message = match (message, restored) {
-            (Some(message), Some(restored)) => Some(format!("{message}; {restored}")),
-            (message, restored) => message.or(restored),
-        };
+        let carried = pump.and_then(Pump::finish);
+        let of_log = carried.and_then(|cut| Ok([cut, self.log.finish(options.log_bytes_max)?]));
+        let of_log = of_log.unwrap_or_else(|error| [Some(format!("guest.log is not whole: {error}")), None]);
+        let messages: Vec<String> = message.into_iter().chain(of_log.into_iter().flatten()).collect();
+        let message = Some(messages.join("; ")).filter(|message| !message.is_empty());
         (GuestReport { status, exit_code, started_at, finished_at, message }, tee)
     }
 }

@@ -47,6 +47,9 @@ pub const LOG_NAME: &str = "guest.log";
 /// The result, below [`ARTIFACTS_PATH`].
 pub const RESULT_NAME: &str = "result.json";
 
+/// How much of a command's output is kept in [`LOG_NAME`]. What follows is read, and left out.
+pub const LOG_BYTES_MAX: u64 = 1 << 30;
+
 const RESULT_BYTES_MAX: usize = 64 * 1024;
 
 /// `result.json`: the only verdict of a guest.

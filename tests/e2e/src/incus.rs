@@ -36,7 +36,21 @@ impl IncusProject {
         world
     }
 
-    fn settings(&self) -> PathBuf {
+    /// The Incus project.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The operator's own command line, in the project. Returns what it printed.
+    #[track_caller]
+    pub fn incus(&self, arguments: &[&str]) -> String {
+        let arguments: Vec<&str> =
+            ["--project", &self.name].into_iter().chain(arguments.iter().copied()).collect();
+        self.daemon.incus(&arguments).expect("the operator's command succeeds")
+    }
+
+    /// The operator's settings.
+    pub fn settings(&self) -> PathBuf {
         self.project.state().path().with_file_name("incus.toml")
     }
 

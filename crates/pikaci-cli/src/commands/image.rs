@@ -1,12 +1,14 @@
 //! `pikaci image build|import|list|verify`
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use incus_client::{Client, Error, ImageImport};
 use jiff::Timestamp;
 use pikaci::guest::{IMAGE_CONTRACT_PROPERTY, IMAGE_CONTRACT_VERSION};
-use pikaci_engine::image::{self as guest_image, BuildRequest, Programs};
+use pikaci_engine::executor::incus::doctor::{Finding, Health};
+use pikaci_engine::image::{self as guest_image, BuildRequest, Programs, ScratchFolder};
 use serde_json::json;
 
 use super::{DONE, doctor, session};
@@ -54,7 +56,7 @@ fn build(arguments: &ImageBuildArguments, config: &Config) -> Result<u8, Failure
         }
     };
     let folder =
-        tempfile::tempdir().context("cannot make a temporary folder").map_err(Failure::infrastructure)?;
+        ScratchFolder::create().context("cannot make a temporary folder").map_err(Failure::infrastructure)?;
     let output = match &arguments.output {
         Some(file) => config.current_dir.join(file),
         None => folder.path().join("image.tar.gz"),
@@ -76,6 +78,9 @@ fn build(arguments: &ImageBuildArguments, config: &Config) -> Result<u8, Failure
     Ok(DONE)
 }
 
+/// How long an image may take to the server, and there until it is known.
+const IMPORT_DEADLINE: Duration = Duration::from_secs(15 * 60);
+
 /// Imports a file, or finds that the server has it, and moves the alias.
 pub(super) async fn import(client: &Client, file: &Path, alias: &str) -> Result<String, Failure> {
     let cannot = |error: Error| {
@@ -88,6 +93,7 @@ pub(super) async fn import(client: &Client, file: &Path, alias: &str) -> Result<
     }
     let file_name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let import = ImageImport { file_name, ..ImageImport::default() };
+    let client = client.with_deadline(IMPORT_DEADLINE);
     let known = pikaci_engine::image::digest_of_file(file)
         .with_context(|| format!("cannot read {}", file.display()))
         .map_err(Failure::infrastructure)?;
@@ -146,6 +152,8 @@ fn list(format: &Json, config: &Config) -> Result<u8, Failure> {
 fn verify(image: &str, instance: Option<Instance>, config: &Config) -> Result<u8, Failure> {
     let findings = doctor::findings(image, instance, config)?;
     let about = |what: &str| matches!(what, "daemon" | "project" | "image" | "probe job");
-    let findings: Vec<_> = findings.into_iter().filter(|finding| about(finding.what)).collect();
+    // Whatever else is bad has kept the image from being tried.
+    let is_shown = |finding: &Finding| about(finding.what) || finding.health == Health::Bad;
+    let findings: Vec<_> = findings.into_iter().filter(is_shown).collect();
     Ok(doctor::show(&findings))
 }

@@ -2,8 +2,9 @@
 //!
 //! Invariant: who takes up a run holds its lock, so that of two only one does.
 
+use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long a new process may take until it holds a run's lock.
+/// How long new processes may take until each holds its run's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Takes up a run, and sees it to its end. Returns the run's exit code.
@@ -40,19 +41,27 @@ pub(super) fn interrupted(state: &StateRoot) -> Vec<RunId> {
 
 /// Starts a process for each such run, and returns when each of them has its run, or is gone. Returns those that do.
 pub(super) fn take_up_all(config: &Config) -> Vec<RunId> {
-    let runs = interrupted(&config.state);
-    runs.into_iter().filter(|run| take_up(run, config)).collect()
+    let start = Instant::now();
+    // All at once, so that one that hangs delays the others by nothing.
+    let started: Vec<_> = interrupted(&config.state)
+        .into_iter()
+        .filter_map(|run| Some((start_taking_up(&run, config).ok()?, run)))
+        .collect();
+    let has_run = |(child, run): (Child, RunId)| wait_for_lock(child, &run, config, start).then_some(run);
+    started.into_iter().filter_map(has_run).collect()
 }
 
-fn take_up(run: &RunId, config: &Config) -> bool {
+fn start_taking_up(run: &RunId, config: &Config) -> io::Result<Child> {
     let mut command = Command::new(&config.program);
     command.arg("--state-root").arg(config.state.path()).args(["resume", run.as_str(), "--output", "json"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // A group of its own: what ends this process must not end that run.
-    command.process_group(0).current_dir(&config.current_dir);
-    let Ok(mut child) = command.spawn() else { return false };
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
+    command.process_group(0).current_dir(&config.current_dir).spawn()
+}
+
+/// Whether the process has its run, within the time that all of them have.
+fn wait_for_lock(mut child: Child, run: &RunId, config: &Config, start: Instant) -> bool {
+    loop {
         if is_locked(&config.state, run).unwrap_or(false) {
             return true;
         }
@@ -61,7 +70,9 @@ fn take_up(run: &RunId, config: &Config) -> bool {
             let record = load_stored_run_record(&config.state, run);
             return record.is_ok_and(|record| record.status != RunStatus::Running);
         }
+        if start.elapsed() >= PATIENCE {
+            return false;
+        }
         thread::sleep(LOOK_EVERY);
     }
-    false
 }

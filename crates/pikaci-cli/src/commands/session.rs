@@ -57,8 +57,14 @@ pub(super) fn perform(
                     let (config, client) = (config.clone(), executor.client().clone());
                     // Off the way of this run; what it could not do, the next one tries again.
                     async move {
-                        resume::take_up_all(&config);
-                        let _ = incus::sweep(&client, &settings, &config.state).await;
+                        let state = config.state.clone();
+                        // It waits for processes, and this run has but one thread.
+                        let taken_up =
+                            tokio::task::spawn_blocking(move || resume::take_up_all(&config)).await;
+                        if taken_up.is_err() {
+                            return;
+                        }
+                        let _ = incus::sweep(&client, &settings, &state).await;
                     }
                 });
                 let record = ran(pikaci_engine::run(request, executor, &mut observe, &cancellation).await);

@@ -32,10 +32,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use incus_client::Client;
+use incus_client::{Client, Error, Instance};
 use pikaci::record::phase;
-use pikaci::{ExecutorKind, GuestExit, JobSpec};
+use pikaci::{ExecutorKind, GuestExit, JobId, JobSpec, RemoteLinuxVmImageRecord, RunId};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 pub use context::{Mount, RemoteLinuxVmContext};
@@ -60,6 +61,12 @@ const DELETE_DEADLINE: Duration = Duration::from_secs(50);
 const COLLECT_DEADLINE: Duration = Duration::from_secs(120);
 /// How long an output may take on its way out of its guest.
 const OUTPUT_DEADLINE: Duration = Duration::from_secs(3600);
+/// Between two looks for an instance, while the server is away.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long that goes on when the run was cancelled.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a verdict waits to be told what its instance was made from. It was asked when the job began.
+const IMAGE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Runs jobs in Incus instances.
 #[derive(Debug)]
@@ -68,7 +75,7 @@ pub struct IncusExecutor {
     settings: IncusSettings,
     images: Images,
     /// An idle instance that the check came across.
-    seen: pool::Seen,
+    seen: Arc<pool::Seen>,
     facts: tokio::sync::OnceCell<check::Facts>,
     has_warned: AtomicBool,
     /// One top-up at a time: two would both make what is missing.
@@ -79,7 +86,7 @@ impl IncusExecutor {
     /// An executor on the server that the settings name. Nothing is sent yet.
     pub fn new(settings: IncusSettings) -> IncusExecutor {
         let client = settings.client();
-        let (images, seen) = (Images::default(), pool::Seen::default());
+        let (images, seen) = (Images::default(), Arc::new(pool::Seen::default()));
         let facts = tokio::sync::OnceCell::new();
         let (has_warned, topping_up) = (AtomicBool::new(false), Arc::default());
         IncusExecutor { client, settings, images, seen, facts, has_warned, topping_up }
@@ -119,8 +126,8 @@ impl Executor for IncusExecutor {
         Box::pin(async move {
             let mut phases = Phases::new(attempt, "incus");
             let making = Making::default();
-            let (exit, instance) = self.fresh(attempt, &mut phases, cancel, &making).await;
-            self.ended(attempt, phases, exit, instance, making)
+            let (exit, left) = self.fresh(attempt, &mut phases, cancel, &making).await;
+            self.ended(attempt, phases, exit, left, making)
         })
     }
 
@@ -130,29 +137,35 @@ impl Executor for IncusExecutor {
         cancel: &'a CancellationToken,
     ) -> Boxed<'a, Option<Execution>> {
         Box::pin(async move {
-            let found = sweep::find(&self.client, attempt).await;
-            let context = match found {
+            let context = match self.look_for(attempt, cancel).await {
                 Ok(Some(instance)) => self.context(attempt, String::new(), instance.name),
                 Ok(None) => return None,
-                Err(error) => {
-                    let detail = format!("cannot look for the instance: {}", described(&error));
+                Err(detail) => {
                     attempt.host_log.line(&detail);
                     let phases = Phases::new(attempt, "incus");
-                    return Some(self.ended(
-                        attempt,
-                        phases,
-                        GuestExit::NoResult { detail },
-                        None,
-                        Making::default(),
-                    ));
+                    let exit = if cancel.is_cancelled() {
+                        GuestExit::Cancelled
+                    } else {
+                        GuestExit::NoResult { detail }
+                    };
+                    return Some(self.ended(attempt, phases, exit, Left::Unknown, Making::default()));
                 }
             };
             attempt.host_log.line(format!("taken up again: instance {}", context.instance));
             let mut phases = Phases::new(attempt, "incus");
             let exit = self.attached(attempt, &context, &mut phases, cancel, true).await;
-            Some(self.ended(attempt, phases, exit, Some(context.instance), Making::default()))
+            Some(self.ended(attempt, phases, exit, Left::Instance(context.instance), Making::default()))
         })
     }
+}
+
+/// What an attempt leaves to be deleted.
+enum Left {
+    Nothing,
+    /// This one.
+    Instance(String),
+    /// Whatever carries the attempt's keys: it ended while it was getting an instance.
+    Unknown,
 }
 
 impl IncusExecutor {
@@ -160,30 +173,63 @@ impl IncusExecutor {
         RemoteLinuxVmContext::new(&self.settings, attempt, fingerprint, instance)
     }
 
-    /// Makes a guest and runs the job in it. Returns the fact to be judged, and the instance that is left to be deleted.
+    /// The instance of an attempt that another process began. A server that is away is waited for: were the job tried again
+    /// meanwhile, it would run twice at once.
+    async fn look_for(
+        &self,
+        attempt: &Attempt,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Instance>, String> {
+        let mut give_up_at = Instant::now() + self.settings.boot_deadline;
+        let (mut is_cancelled, mut reason) = (false, "the server does not answer".to_owned());
+        loop {
+            let looked = async {
+                let found = sweep::find(&self.client, attempt).await;
+                if found.as_ref().is_err_and(Error::is_transport) {
+                    sleep(LOOK_EVERY).await;
+                }
+                found
+            };
+            tokio::select! {
+                found = looked => match found {
+                    Err(error) if error.is_transport() => reason = described(&error),
+                    found => {
+                        return found.map_err(|error| format!("cannot look for the instance: {}", described(&error)));
+                    }
+                },
+                () = sleep_until(give_up_at) => return Err(format!("cannot look for the instance: {reason}")),
+                () = cancel.cancelled(), if !is_cancelled => {
+                    is_cancelled = true;
+                    give_up_at = Instant::now() + CANCEL_PATIENCE;
+                }
+            }
+        }
+    }
+
+    /// Makes a guest and runs the job in it. Returns the fact to be judged, and what is left to be deleted.
     async fn fresh(
         &self,
         attempt: &Attempt,
         phases: &mut Phases<'_>,
         cancel: &CancellationToken,
         making: &Making,
-    ) -> (GuestExit, Option<String>) {
+    ) -> (GuestExit, Left) {
         self.warn(attempt).await;
         let artifacts = &attempt.artifacts_dir;
         let made = phases.run(phase::PREPARE_DIRECTORIES, async { fs::create_dir_all(artifacts) }).await;
         if let Err(error) = made {
             return (
                 GuestExit::NoResult { detail: format!("cannot make {}: {error}", artifacts.display()) },
-                None,
+                Left::Nothing,
             );
         }
         let staged = phases.run(phase::STAGE_WORKSPACE_SNAPSHOT, self.stage(attempt)).await;
         let (fingerprint, name) = match staged {
             Ok(staged) => staged,
-            Err(detail) => return (GuestExit::NoResult { detail }, None),
+            Err(detail) => return (GuestExit::NoResult { detail }, Left::Nothing),
         };
         if let Some(message) = contract::mismatch(&self.client, &fingerprint, attempt).await {
-            return (contract::refused(message), None);
+            return (contract::refused(message), Left::Nothing);
         }
         let context = self.context(attempt, fingerprint, name);
         let ready = phases.run(phase::PREPARE_RUNTIME, async {
@@ -200,11 +246,11 @@ impl IncusExecutor {
         });
         let context = match ready.await {
             Ok(context) => context,
-            // Half of it may be there.
-            Err(exit) => return (exit, Some(context.instance)),
+            // Half of one may be there, or one of the pool be taken.
+            Err(exit) => return (exit, Left::Unknown),
         };
         let exit = self.attached(attempt, &context, phases, cancel, false).await;
-        (exit, Some(context.instance))
+        (exit, Left::Instance(context.instance))
     }
 
     /// What the instance is made from, and its name.
@@ -240,26 +286,27 @@ impl IncusExecutor {
             }
         }
         // Asked while the job runs: it is of no use to the job.
-        let image = load_remote_incus_image_record(&self.client, context, &attempt.job.image);
-        let waiting = async {
-            let (exit, image) = tokio::join!(follower.wait(cancel), image);
-            Ok::<_, Infallible>((exit, image))
-        };
-        let Ok((exit, image)) = phases.run(phase::WAIT_FOR_COMPLETION, waiting).await;
-        phases.set_incus_image(image);
+        let asking = self.ask_for_image(context, attempt);
+        let waiting = async { Ok::<_, Infallible>(follower.wait(cancel).await) };
+        let Ok(exit) = phases.run(phase::WAIT_FOR_COMPLETION, waiting).await;
+        phases.set_incus_image(asking.await);
         phases.set_storage_driver(self.facts.get().and_then(|facts| facts.storage_driver.clone()));
         let has_passed =
             matches!(&exit, GuestExit::Result(result) if result.status == pikaci::guest::GuestStatus::Passed);
         if let Some(out) = attempt.out()
             && has_passed
         {
-            let taking = output::take(&self.client, &context.instance, &out);
             let taking = async {
-                let late = |_| TakeError::Infra(format!("not done within {} s", OUTPUT_DEADLINE.as_secs()));
-                tokio::time::timeout(OUTPUT_DEADLINE, taking).await.map_err(late)?
+                let late = || TakeError::Infra(format!("not done within {} s", OUTPUT_DEADLINE.as_secs()));
+                tokio::select! {
+                    taken = output::take(&self.client, &context.instance, &out) => taken.map(Some),
+                    () = tokio::time::sleep(OUTPUT_DEADLINE) => Err(late()),
+                    () = cancel.cancelled() => Ok(None),
+                }
             };
             match phases.run("collect_output", taking).await {
-                Ok(taken) => attempt.host_log.line(taken),
+                Ok(Some(taken)) => attempt.host_log.line(taken),
+                Ok(None) => return GuestExit::Cancelled,
                 Err(TakeError::Job(reason)) => return contract::refused(reason),
                 Err(TakeError::Infra(error)) => {
                     return GuestExit::NoResult { detail: format!("the output can't be had: {error}") };
@@ -267,8 +314,12 @@ impl IncusExecutor {
             }
         }
         if matches!(exit, GuestExit::Result(_)) && collect::has_declared(&attempt.job) {
-            let collecting =
-                within(COLLECT_DEADLINE, collect::collect(&self.client, &context.instance, attempt));
+            let collecting = async {
+                tokio::select! {
+                    collected = within(COLLECT_DEADLINE, collect::collect(&self.client, &context.instance, attempt)) => collected,
+                    () = cancel.cancelled() => Err("the run was cancelled".to_owned()),
+                }
+            };
             // What can't be had changes no verdict.
             if let Err(error) = phases.run(phase::COLLECT_ARTIFACTS, collecting).await {
                 attempt.host_log.line(format!("artifacts: {error}"));
@@ -279,28 +330,49 @@ impl IncusExecutor {
         exit
     }
 
+    /// Begins to ask what the instance was made from. The answer is waited for a moment, no longer.
+    fn ask_for_image(
+        &self,
+        context: &RemoteLinuxVmContext,
+        attempt: &Attempt,
+    ) -> impl Future<Output = RemoteLinuxVmImageRecord> + use<> {
+        let (client, context) = (self.client.clone(), context.clone());
+        let (project, alias) = (client.project().to_owned(), attempt.job.image.clone());
+        let asked = alias.clone();
+        let asking =
+            tokio::spawn(async move { load_remote_incus_image_record(&client, &context, &asked).await });
+        async move {
+            let stop = asking.abort_handle();
+            match tokio::time::timeout(IMAGE_PATIENCE, asking).await {
+                Ok(Ok(record)) => record,
+                Ok(Err(_)) | Err(_) => {
+                    stop.abort();
+                    let message = Some("the server did not say in time".to_owned());
+                    RemoteLinuxVmImageRecord { project, alias, fingerprint: None, message }
+                }
+            }
+        }
+    }
+
     /// Wraps up: the verdict's fact at once, the deletion for later.
     fn ended(
         &self,
         attempt: &Attempt,
         phases: Phases<'_>,
         exit: GuestExit,
-        instance: Option<String>,
+        left: Left,
         making: Making,
     ) -> Execution {
         let client = self.client.with_deadline(DELETE_DEADLINE);
         let (settings, image) = (self.settings.clone(), attempt.job.image.clone());
         let (scratch, topping_up) = (attempt.scratch_dir.clone(), Arc::clone(&self.topping_up));
+        let (run, job, number) = (attempt.run_id.clone(), attempt.job.id.clone(), attempt.number);
         let cleanup = Box::pin(async move {
             making.settle(DELETE_DEADLINE).await;
-            let deleted = match instance {
-                None => Ok(()),
-                Some(name) => client.destroy_instance(&name).await.map_err(|error| {
-                    format!(
-                        "cannot delete instance {name}: {}; `pikaci sweep` tries again",
-                        described(&error)
-                    )
-                }),
+            let deleted = match left {
+                Left::Nothing => Ok(()),
+                Left::Instance(name) => delete(&client, &name).await,
+                Left::Unknown => delete_of_attempt(&client, &run, &job, number).await,
             };
             let _alone = topping_up.lock().await;
             let filled = pool::top_up_image(&client, &settings, &image).await;
@@ -323,6 +395,24 @@ impl IncusExecutor {
             let _ = attempt.reports.send(Report::Notice { message }).await;
         }
     }
+}
+
+async fn delete(client: &Client, name: &str) -> Result<(), String> {
+    client.destroy_instance(name).await.map_err(|error| {
+        format!("cannot delete instance {name}: {}; `pikaci sweep` tries again", described(&error))
+    })
+}
+
+async fn delete_of_attempt(client: &Client, run: &RunId, job: &JobId, number: u32) -> Result<(), String> {
+    let found = sweep::list_of_attempt(client, run, job, number).await;
+    let found = found.map_err(|error| {
+        format!("cannot look for instances of job {job}: {}; `pikaci sweep` tries again", described(&error))
+    })?;
+    let mut deleted = Ok(());
+    for instance in found {
+        deleted = deleted.and(delete(client, &instance.name).await);
+    }
+    deleted
 }
 
 fn remove_scratch(scratch: &Path) -> Result<(), String> {

@@ -1,8 +1,7 @@
 //! The tarball of an image: written beside its place, compressed and hashed on the way, renamed when it is whole.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
@@ -14,7 +13,7 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use super::metadata::Metadata;
 use super::tree::{Kind, Node, Tree};
-use super::{BuiltImage, ImageError, hex};
+use super::{BuiltImage, ImageError, hex, scratch};
 
 /// How the name of an image ends, which also says how it is compressed.
 ///
@@ -45,19 +44,14 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Begins a tarball. Dropped before it is finished, it leaves nothing.
+    /// Begins a tarball. Dropped before it is finished, it leaves nothing; what a killed build left there is removed.
     pub(super) fn create(output: &Path, created_at: Timestamp) -> Result<Archive, ImageError> {
         let folder = match output.parent() {
             Some(folder) if folder != Path::new("") => folder,
             _ => Path::new("."),
         };
         fs::create_dir_all(folder).map_err(ImageError::io("make the folder", folder))?;
-        let file = tempfile::Builder::new()
-            .prefix(".pikaci-image-")
-            .suffix(".building")
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(folder)
-            .map_err(ImageError::io("write into", folder))?;
+        let file = scratch::building_file(folder).map_err(ImageError::io("write into", folder))?;
         let hashing = Hashing { file, digest: Sha256::new(), bytes: 0 };
         let compressor =
             Compressor::create(output, hashing).map_err(ImageError::io("begin to write", output))?;

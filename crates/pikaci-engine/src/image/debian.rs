@@ -4,10 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::Permissions;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
 
@@ -20,7 +18,7 @@ use super::guest::BUSYBOX;
 use super::program::Program;
 use super::tool::{self, Limits};
 use super::tree::{Kind, Tree};
-use super::{BuildRequest, ImageError, guest};
+use super::{BuildRequest, ImageError, ScratchFolder, guest};
 
 /// What no job reads. The rules stay in the image, so they hold for what a job installs as well.
 const LEFT_OUT: [&str; 6] = [
@@ -80,11 +78,7 @@ pub(super) fn fill(
     limits: &Limits<'_>,
 ) -> Result<(), ImageError> {
     // It unpacks the system there; what it leaves when it has to be killed goes with the folder.
-    let scratch = tempfile::Builder::new()
-        .prefix("pikaci-image-")
-        // For apt's own user.
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir()
+    let scratch = ScratchFolder::create()
         .map_err(ImageError::io("make a folder in", "the folder for temporary files"))?;
     let (mut command, package) = mmdebstrap(&request.programs.mmdebstrap)?;
     command.env("TMPDIR", scratch.path());

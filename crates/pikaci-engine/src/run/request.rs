@@ -95,7 +95,7 @@ impl RunRequest {
         }
     }
 
-    pub(super) fn snapshot_request(&self) -> SnapshotRequest {
+    pub(crate) fn snapshot_request(&self) -> SnapshotRequest {
         let source = match &self.input {
             Input::Source(source) => source.clone(),
             Input::Snapshot { .. } => Source::WorkingTree { root: self.source_root.clone() },

@@ -1,6 +1,7 @@
 //! Takes up a run whose process is gone: what lives is adopted, what has a result is judged, the rest goes on.
 //!
-//! Invariant: who resumes holds the run's lock, so nothing runs twice at once.
+//! Invariants: who resumes holds the run's lock, so nothing runs twice at once; a run that somebody wanted to end starts
+//! nothing more.
 
 use jiff::Timestamp;
 use pikaci::store::load_plan;
@@ -97,10 +98,18 @@ pub async fn resume(
             orphans.push(RunningAttempt { job: job.id.clone(), number, started_at: job.started_at });
         }
     }
+    // Whoever asked for its end was faster than its end: it is not asked for again.
+    let is_cancelled = writer.is_cancel_requested();
+    let cancel = cancel.child_token();
+    if is_cancelled {
+        cancel.cancel();
+        dispatch.cancel();
+    }
     let mut run = Run::new(writer, observer, request, executor);
+    run.is_cancelled = is_cancelled;
     let message = "taken up again: the pikaci that ran it was gone".to_owned();
     run.append(&Event::Notice { run_id: run_id.clone(), message })?;
-    run.dispatch(dispatch, orphans, &frozen, cancel).await?;
+    run.dispatch(dispatch, orphans, &frozen, &cancel).await?;
     run.finish(End::Jobs)?;
     run.clean_up().await?;
     Ok(run.writer.record().clone())
@@ -124,17 +133,24 @@ pub(super) async fn take_up(
     attempt: &Attempt,
     cancel: &CancellationToken,
 ) -> Execution {
-    // It was over, and only its end had not been written down. Its guest, if there is one, is the sweep's to delete.
-    if let Some(result) = read_result_in(&attempt.artifacts_dir) {
+    // Its result may be here already. Its guest comes first all the same: what it leaves may not have been taken in, and it
+    // has to be deleted.
+    let result = read_result_in(&attempt.artifacts_dir);
+    let adopted = executor.adopt(attempt, cancel).await;
+    if let Some(result) = result {
         attempt.host_log.line("taken up again: its result was there already");
-        return over(attempt, GuestExit::Result(result));
+        let exit = GuestExit::Result(result);
+        return match adopted {
+            Some(execution) => Execution { exit, ..execution },
+            None => over(attempt, exit),
+        };
     }
-    if let Some(execution) = executor.adopt(attempt, cancel).await {
+    if let Some(execution) = adopted {
         return execution;
     }
     let detail = "interrupted: the pikaci that ran it is gone, and so is its guest".to_owned();
     attempt.host_log.line(&detail);
-    over(attempt, GuestExit::NoResult { detail })
+    over(attempt, if cancel.is_cancelled() { GuestExit::Cancelled } else { GuestExit::NoResult { detail } })
 }
 
 fn over(attempt: &Attempt, exit: GuestExit) -> Execution {

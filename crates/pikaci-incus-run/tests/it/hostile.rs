@@ -56,3 +56,39 @@ fn a_follower_of_another_file_in_the_place_of_the_log_gets_the_log_in_the_end() 
         assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"one\ntwo\n".as_slice()));
     }
 }
+
+#[test]
+fn a_command_that_prints_without_end_fills_no_disk_and_is_not_held_up() {
+    let guest = Guest::new();
+    let mut runner = guest.runner("yes abcdefg | head -c 1000000; exit 3");
+    let output = runner.args(["--log-bytes-max", "1000"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let log = guest.log();
+    assert!(log.starts_with("abcdefg\nabcdefg\n") && log.len() < 1200, "{}", log.len());
+    assert!(log.ends_with("guest.log is full at 1000 bytes; the rest was left out]\n"), "{log}");
+    assert_eq!(guest.result()["message"], "guest.log is full at 1000 bytes; the rest was left out");
+}
+
+#[test]
+fn a_log_that_is_just_full_is_whole() {
+    let guest = Guest::new();
+    let mut runner = guest.runner("printf 1234567890");
+    assert_eq!(runner.args(["--log-bytes-max", "10"]).output().unwrap().status.code(), Some(0));
+    assert_eq!((guest.log().as_str(), &guest.result()["message"]), ("1234567890", &serde_json::Value::Null));
+}
+
+#[test]
+fn a_log_that_the_command_made_longer_than_any_disk_holds_nobody_up() {
+    for hide in ["true", "rm ../artifacts/guest.log"] {
+        let guest = Guest::new();
+        let script = format!("echo one; truncate -s 4T ../artifacts/guest.log; {hide}; exit 3");
+        let mut foreground = guest.detached(&script);
+        let output = foreground.args(["--log-bytes-max", "1000"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{hide}");
+        assert!(
+            output.stdout.starts_with(b"one\n") && output.stdout.len() < 10_000,
+            "{}",
+            output.stdout.len()
+        );
+    }
+}

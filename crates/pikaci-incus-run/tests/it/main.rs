@@ -8,6 +8,7 @@ mod detaching;
 mod following;
 mod guest;
 mod hostile;
+mod networks;
 mod refusals;
 mod sentinels;
 mod stopping;

@@ -85,3 +85,25 @@ fn the_next_run_takes_up_what_was_killed_and_deletes_what_nobody_waits_for() {
     assert_eq!(world.pikaci(&["logs", run.as_str()]).output, counted());
     eventually("no instance is left", || world.instances().is_empty().then_some(()));
 }
+
+#[test]
+fn an_image_that_could_not_be_tried_is_not_verified() {
+    let world = IncusProject::new(&target_text("check", &[("quick", "true")]));
+    world.incus(&["profile", "device", "remove", "pikaci", "root"]);
+    let verified = world.pikaci(&["image", "verify"]).expect(3);
+    assert!(verified.output.contains("profile pikaci has no root disk"), "{}", verified.output);
+}
+
+#[test]
+fn a_certificate_that_serves_one_project_serves_the_next_as_well() {
+    let world = IncusProject::new(&target_text("check", &[("quick", "true")]));
+    let again = world.pikaci(&["init-incus"]).expect(0);
+    assert!(again.output.contains("kept     certificate"), "{}", again.output);
+    let other = format!("{}-other", world.name());
+    std::fs::write(world.settings(), format!("project = {other:?}\nnetwork = \"a/b\"\n")).unwrap();
+    let changed = world.pikaci(&["init-incus"]);
+    let undone = world.incus(&["profile", "delete", "pikaci", "--project", &other]);
+    world.incus(&["project", "delete", &other]);
+    let line = changed.expect(0).output;
+    assert!(line.contains("changed  certificate") && line.contains("projects"), "{line}{undone}");
+}

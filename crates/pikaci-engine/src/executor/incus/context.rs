@@ -76,6 +76,8 @@ pub struct RemoteLinuxVmContext {
     pub boot_deadline: Duration,
     /// How long a share may take until it is there.
     pub mount_deadline: Duration,
+    /// How much of the job's log is kept on the host.
+    pub log_bytes_max: u64,
     /// The run, for the instance's keys.
     pub run_id: RunId,
     /// The job.
@@ -122,6 +124,7 @@ impl RemoteLinuxVmContext {
             processes_max: settings.processes_max,
             boot_deadline: settings.boot_deadline,
             mount_deadline: settings.mount_deadline,
+            log_bytes_max: settings.log_bytes_max,
             run_id: attempt.run_id.clone(),
             job_id: job.id.clone(),
             attempt: attempt.number,
@@ -166,6 +169,7 @@ pub(crate) fn sample_remote_context() -> RemoteLinuxVmContext {
         processes_max: 4096,
         boot_deadline: Duration::from_secs(120),
         mount_deadline: Duration::from_secs(30),
+        log_bytes_max: pikaci::guest::LOG_BYTES_MAX,
         run_id: RunId::parse("20260301T142233Z-7f3a9c10").unwrap(),
         job_id: JobId::parse("unit").unwrap(),
         attempt: 1,

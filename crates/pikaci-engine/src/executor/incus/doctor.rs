@@ -169,7 +169,12 @@ async fn storage(client: &Client, settings: &IncusSettings) -> Vec<Finding> {
         let free = resources.space.total.saturating_sub(resources.space.used);
         let detail = format!("{} GiB free in pool {pool}", free >> 30);
         findings.push(if free < SPACE_MIN_BYTES {
-            Finding::warning("free space", detail, "delete images (`pikaci image list`) or enlarge the pool")
+            let remedy = format!(
+                "delete images that nobody uses (`incus image delete --project {} FINGERPRINT`, `pikaci image list` names them), or \
+                 enlarge the pool",
+                settings.project
+            );
+            Finding::warning("free space", detail, remedy)
         } else {
             Finding::ok("free space", detail)
         });
@@ -230,9 +235,11 @@ async fn probe(
     folder: &Path,
 ) -> Finding {
     let start = std::time::Instant::now();
-    let name = named(&format!("doctor:{}", folder.display()));
+    // A new one each time: one that a killed doctor left must not stand in the way of the next.
+    let name = named(&format!("doctor:{}", pikaci::RunId::random(jiff::Timestamp::now())));
+    let (parent, folder) = (folder, folder.join(&name));
     let probed = async {
-        std::fs::create_dir_all(folder)
+        std::fs::create_dir_all(&folder)
             .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         std::fs::write(folder.join(SENTINEL_NAME), PROBE_DIGEST)
             .map_err(|error| format!("cannot write to {}: {error}", folder.display()))?;
@@ -240,9 +247,10 @@ async fn probe(
         new.ephemeral = true;
         new.profiles = vec![settings.profile.clone()];
         new.config = guest_keys(instance, 1, 1 << 30, settings.processes_max);
-        let deadline = jiff::Timestamp::now().as_second().saturating_add(3600);
+        let deadline =
+            jiff::Timestamp::now().saturating_add(2 * PROBE_DEADLINE).unwrap_or(jiff::Timestamp::MAX);
         new.config.insert(key::OWNER.to_owned(), settings.owner.clone());
-        new.config.insert(key::DEADLINE.to_owned(), deadline.to_string());
+        new.config.insert(key::DEADLINE.to_owned(), deadline.as_second().to_string());
         let source = folder.to_string_lossy().into_owned();
         let mut share = std::collections::BTreeMap::from(
             [("type", "disk"), ("path", pikaci::guest::SNAPSHOT_PATH), ("readonly", "true")]
@@ -259,7 +267,9 @@ async fn probe(
     let probed = tokio::time::timeout(PROBE_DEADLINE, probed).await;
     let probed = probed.unwrap_or_else(|_| Err(format!("not done within {} s", PROBE_DEADLINE.as_secs())));
     let deleted = client.destroy_instance(&name).await;
-    let _ = crate::snapshot::remove_tree(folder);
+    let _ = crate::snapshot::remove_tree(&folder);
+    // Unless another doctor is at work there.
+    let _ = std::fs::remove_dir(parent);
     let remedy = "look at the daemon's log, and at `incus info --show-log` of an instance of this image";
     match (probed, deleted) {
         (Err(detail), _) => Finding::bad("probe job", detail, remedy),

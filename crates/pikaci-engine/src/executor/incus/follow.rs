@@ -1,22 +1,24 @@
 //! Starts the job, follows its log by offset, and brings its result.
 //!
-//! Invariants: `guest.log` on the host holds each byte of the guest's once, in order, whatever happened to the connection;
-//! the only verdict is the runner's result.
+//! Invariants: `guest.log` on the host holds each byte of the guest's once, in order, up to its limit, whatever happened to
+//! the connection; the only verdict is the runner's result; whatever the server does, a cancel is over within five seconds.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use incus_client::{Client, Error, Exec, ExecOutput, ExecRequest};
+use incus_client::{Client, Error, Exec, ExecOutput, ExecRequest, File as GuestFile, FileKind};
 use pikaci::GuestExit;
-use pikaci::guest::{ARTIFACTS_PATH, GuestResult, GuestStatus, LOG_NAME, RESULT_NAME};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use pikaci::guest::{ARTIFACTS_PATH, GuestResult, GuestStatus, LOG_NAME, RESULT_NAME, RUN_BINARY};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::launch::{GRACE_MS, follow_command};
+use super::launch::{GRACE_MS, NETWORK_DEADLINE, follow_command};
 use super::{Attempt, RemoteLinuxVmContext, build_remote_incus_launch_command, described};
 
 const SIGTERM: i32 = 15;
+/// Inside the guest: the runner's user.
+const ROOT: u32 = 0;
 /// After the guest's own grace, before the instance is given up.
 const KILL_AFTER: Duration = Duration::from_millis(1000);
 /// How much later than the guest's deadline the host's is.
@@ -27,6 +29,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const REPORT_BYTES_MAX: usize = 64 * 1024;
 /// The exit code of a runner that has no job to tell of (docs/formats/guest.md).
 const EXIT_REFUSED: i32 = 125;
+/// The exit codes of a program that is not there, or is none.
+const EXITS_NOT_STARTED: [i32; 2] = [126, 127];
+/// How long a stopped instance is asked for what is on its disk.
+const SALVAGE_DEADLINE: Duration = Duration::from_secs(60);
+/// What the host's limit leaves for the guest runner's own word that the log is full.
+const LOG_MARGIN_BYTES: u64 = 4096;
 
 /// Follows one job.
 pub(crate) struct Follower<'a> {
@@ -122,10 +130,16 @@ impl<'a> Follower<'a> {
             let before = self.offset;
             let streamed = match self.exec.take() {
                 Some(exec) => self.stream(exec, cancel).await,
-                None => match timeout_at(self.stop_at, self.attach()).await {
-                    Ok(Ok(())) => continue,
-                    Ok(Err(error)) => Streamed::Lost(described(&error)),
-                    Err(_) => Streamed::Late,
+                None => tokio::select! {
+                    attached = timeout_at(self.stop_at, self.attach()) => match attached {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(error)) => Streamed::Lost(described(&error)),
+                        Err(_) => Streamed::Late,
+                    },
+                    () = cancel.cancelled(), if !self.is_cancelled => {
+                        self.cancelled();
+                        continue;
+                    }
                 },
             };
             let reason = match streamed {
@@ -135,7 +149,15 @@ impl<'a> Follower<'a> {
                 Streamed::Lost(reason) => reason,
             };
             self.attempt.host_log.line(format!("lost the guest at byte {}: {reason}", self.offset));
-            match self.client.instance(&self.context.instance).await {
+            let found = tokio::select! {
+                found = self.client.instance(&self.context.instance) => found,
+                () = sleep_until(self.stop_at) => return self.late(),
+                () = cancel.cancelled(), if !self.is_cancelled => {
+                    self.cancelled();
+                    continue;
+                }
+            };
+            match found {
                 Err(Error::NotFound { .. }) => {
                     let detail = format!("instance {} is gone ({reason})", self.context.instance);
                     return self.without_result(detail);
@@ -163,7 +185,7 @@ impl<'a> Follower<'a> {
     async fn stream(&mut self, mut exec: Exec, cancel: &CancellationToken) -> Streamed {
         let mut report = Vec::new();
         if self.is_cancelled {
-            let _ = exec.signal(SIGTERM).await;
+            let _ = timeout_at(self.stop_at, exec.signal(SIGTERM)).await;
         }
         loop {
             let output = tokio::select! {
@@ -171,7 +193,7 @@ impl<'a> Follower<'a> {
                 () = cancel.cancelled(), if !self.is_cancelled => {
                     self.cancelled();
                     // A lost connection shows itself when it is read.
-                    let _ = exec.signal(SIGTERM).await;
+                    let _ = timeout_at(self.stop_at, exec.signal(SIGTERM)).await;
                     continue;
                 }
                 () = sleep_until(self.stop_at) => return Streamed::Late,
@@ -179,10 +201,9 @@ impl<'a> Follower<'a> {
             match output {
                 Ok(Some(ExecOutput::Stdout(bytes))) => {
                     self.has_begun = true;
-                    if let Err(error) = self.log.write_all(&bytes) {
+                    if let Err(error) = self.keep(&bytes) {
                         return Streamed::Refused(format!("cannot write the job's log: {error}"));
                     }
-                    self.offset += bytes.len() as u64;
                 }
                 Ok(Some(ExecOutput::Stderr(bytes))) => {
                     self.has_begun = true;
@@ -202,7 +223,13 @@ impl<'a> Follower<'a> {
                 let words = String::from_utf8_lossy(&report);
                 Streamed::Refused(format!("the guest has no result: {}", words.trim()))
             }
-            // The program is not in the image, or is no program.
+            Ok(Ok(code)) if EXITS_NOT_STARTED.contains(&code) && !self.has_begun => {
+                Streamed::Refused(format!(
+                    "image {} has no guest runner that can be run at {RUN_BINARY} (exit code {code}); `pikaci image build` makes \
+                 one that has",
+                    self.attempt.job.image
+                ))
+            }
             Ok(Err(Error::OperationFailed { message, .. })) => {
                 Streamed::Refused(format!("cannot run the guest runner: {message}"))
             }
@@ -210,6 +237,22 @@ impl<'a> Follower<'a> {
             Ok(Err(error)) => Streamed::Lost(described(&error)),
             Err(_) => Streamed::Late,
         }
+    }
+
+    /// Keeps bytes of the job's log, as far as there is room for them. What was left out counts as read.
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let bytes_max = self.context.log_bytes_max.saturating_add(LOG_MARGIN_BYTES);
+        let (begin, end) = (self.offset, self.offset.saturating_add(bytes.len() as u64));
+        self.offset = end;
+        let room = usize::try_from(bytes_max.saturating_sub(begin)).unwrap_or(usize::MAX);
+        self.log.write_all(&bytes[..bytes.len().min(room)])?;
+        if begin <= bytes_max && end > bytes_max {
+            let words = format!("pikaci: guest.log is longer than {bytes_max} bytes; the rest was left out");
+            self.attempt.host_log.line(&words);
+            // At the end of the log, where who misses something looks.
+            writeln!(self.log, "\n[{words}]")?;
+        }
+        Ok(())
     }
 
     fn judge(&self, bytes: &[u8]) -> GuestExit {
@@ -252,42 +295,60 @@ impl<'a> Follower<'a> {
     async fn salvage(&mut self, reason: &str) -> GuestExit {
         let stopped = format!("instance {} has stopped ({reason})", self.context.instance);
         self.attempt.host_log.line(&stopped);
-        if let Err(error) = self.salvage_log().await {
-            self.attempt.host_log.line(format!("cannot read the rest of its log: {}", described(&error)));
+        let deadline = if self.is_cancelled { KILL_AFTER } else { SALVAGE_DEADLINE };
+        let unread = match timeout(deadline, self.salvage_log()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(reason)) => Some(reason),
+            Err(_) => Some("it took too long".to_owned()),
+        };
+        if let Some(reason) = unread {
+            self.attempt.host_log.line(format!("cannot read the rest of its log: {reason}"));
         }
-        match self.salvage_result().await {
-            Ok(Some(bytes)) => self.judge(&bytes),
-            Ok(None) | Err(_) => self.without_result(stopped),
+        match timeout(deadline, self.salvage_result()).await {
+            Ok(Ok(Some(bytes))) => self.judge(&bytes),
+            Ok(Ok(None) | Err(_)) | Err(_) => self.without_result(stopped),
         }
     }
 
+    /// The result, if it is one: the job can put another file of this name there, but no file of root's.
     async fn salvage_result(&self) -> Result<Option<Vec<u8>>, Error> {
-        let path = format!("{ARTIFACTS_PATH}/{RESULT_NAME}");
-        let mut file = self.client.file(&self.context.instance, &path).await?;
+        let Some(mut file) = self.find_file(RESULT_NAME).await? else { return Ok(None) };
+        if file.user != ROOT {
+            return Ok(None);
+        }
         file.body.read_all(REPORT_BYTES_MAX).await
     }
 
-    async fn salvage_log(&mut self) -> Result<(), Error> {
-        let path = format!("{ARTIFACTS_PATH}/{LOG_NAME}");
-        let mut file = self.client.file(&self.context.instance, &path).await?;
+    async fn salvage_log(&mut self) -> Result<(), String> {
+        let found = self.find_file(LOG_NAME).await.map_err(|error| described(&error))?;
+        let Some(mut file) = found else { return Err(format!("{LOG_NAME} is no file")) };
         let mut position = 0_u64;
-        while let Some(bytes) = file.body.read().await? {
+        while let Some(bytes) = file.body.read().await.map_err(|error| described(&error))? {
             let end = position + bytes.len() as u64;
             if end > self.offset {
                 let known = usize::try_from(self.offset.saturating_sub(position)).unwrap_or(usize::MAX);
-                let new = bytes.get(known..).unwrap_or_default();
-                if self.log.write_all(new).is_err() {
-                    return Ok(());
-                }
-                self.offset = end;
+                self.keep(bytes.get(known..).unwrap_or_default()).map_err(|error| error.to_string())?;
             }
             position = end;
         }
         Ok(())
     }
+
+    /// A plain file of the artifacts. Looked at before it is opened: in its place the job can have put a pipe, which would be
+    /// waited for, or a link, whose text would pass for its content.
+    async fn find_file(&self, name: &str) -> Result<Option<GuestFile>, Error> {
+        let path = format!("{ARTIFACTS_PATH}/{name}");
+        let info = self.client.file_info(&self.context.instance, &path).await?;
+        if info.kind != FileKind::File || info.bytes == 0 {
+            return Ok(None);
+        }
+        let file = self.client.file(&self.context.instance, &path).await?;
+        Ok(Some(file).filter(|file| file.kind == FileKind::File))
+    }
 }
 
 /// How long the host waits for a result, from the launch on.
 fn limit(attempt: &Attempt, context: &RemoteLinuxVmContext) -> Duration {
-    context.mount_deadline + attempt.job.timeout() + Duration::from_millis(GRACE_MS) + HOST_MARGIN
+    let network = if context.network.is_some() { NETWORK_DEADLINE } else { Duration::ZERO };
+    context.mount_deadline + network + attempt.job.timeout() + Duration::from_millis(GRACE_MS) + HOST_MARGIN
 }

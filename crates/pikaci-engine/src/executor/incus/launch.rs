@@ -1,5 +1,7 @@
 //! The commands that are run in an instance. Pure.
 
+use std::time::Duration;
+
 use incus_client::ExecRequest;
 use pikaci::JobSpec;
 use pikaci::guest::{COMMAND_VARIABLE, RUN_AS_ROOT_VARIABLE, RUN_BINARY, TIMEOUT_VARIABLE};
@@ -9,6 +11,10 @@ use super::RemoteLinuxVmContext;
 /// Between TERM and KILL inside the guest, so that a cancelled job is gone within five seconds.
 pub(crate) const GRACE_MS: u64 = 3000;
 
+/// How long a job that asks for a network waits for the guest's address. The image asks for it at boot, and commands can be
+/// run before it is there.
+pub(crate) const NETWORK_DEADLINE: Duration = Duration::from_secs(30);
+
 /// The command that starts a job: the guest runner, which detaches the job from the session and is its first follower.
 ///
 /// No secrets: arguments and environment can be read by whoever sees the server's operations.
@@ -16,6 +22,9 @@ pub fn build_remote_incus_launch_command(job: &JobSpec, context: &RemoteLinuxVmC
     let mut words = vec![RUN_BINARY.to_owned(), "run".to_owned(), "--detach".to_owned()];
     words.extend(["--grace-ms".to_owned(), GRACE_MS.to_string()]);
     words.extend(["--sentinel-wait-ms".to_owned(), context.mount_deadline.as_millis().to_string()]);
+    if context.network.is_some() {
+        words.extend(["--network-wait-ms".to_owned(), NETWORK_DEADLINE.as_millis().to_string()]);
+    }
     for mount in &context.mounts {
         words.extend(mount.share.proof_arguments());
     }
@@ -56,6 +65,18 @@ mod tests {
         let job = JobSpec { run_as_root: true, ..sample_shell_job("unit", "id") };
         let request = build_remote_incus_launch_command(&job, &sample_remote_context());
         assert_eq!(request.environment["PIKACI_INCUS_RUN_AS_ROOT"], "1");
+    }
+
+    #[test]
+    fn only_a_job_with_a_network_waits_for_it() {
+        let job = sample_shell_job("unit", "true");
+        let waits = |context: &RemoteLinuxVmContext| {
+            let request = build_remote_incus_launch_command(&job, context);
+            request.command.windows(2).any(|pair| pair == ["--network-wait-ms", "30000"])
+        };
+        assert!(!waits(&sample_remote_context()));
+        let network = Some("pikaci".to_owned());
+        assert!(waits(&RemoteLinuxVmContext { network, ..sample_remote_context() }));
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! The pool's state is in Incus itself: keys on the instances, changed conditionally, so that several processes share a
 //! pool and none owns it. An instance is used once.
 //!
-//! Invariant: `idle` becomes `taken` or `dropped` only by a change on the version that said `idle`; two that want the same
-//! instance are told apart by the server.
+//! Invariants: `idle` becomes `taken` or `dropped` only by a change on the version that said `idle`, so two that want the
+//! same instance are told apart by the server; one that is being made counts as one that waits, so that no other process
+//! takes it for broken.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use incus_client::{Client, Error, ExecRequest, Filter, Instance, InstancePatch, NewInstance, Tagged};
+use incus_client::{
+    Client, Config, Error, ExecRequest, Filter, Instance, InstancePatch, NewInstance, Tagged,
+};
 use jiff::Timestamp;
 use pikaci::InstanceType;
 use pikaci::guest::RUN_BINARY;
@@ -87,7 +90,7 @@ pub(crate) async fn take(
         patch.config.extend(limit_keys(context.cpus, context.memory_bytes));
     }
     if let Some(seen) = seen.take_of(&context.fingerprint, pool.age_max)
-        && let Asked::Taken(taken) = ask_for(client, seen, &patch).await
+        && let Asked::Taken(taken) = ask_for(client, seen, &patch, context).await
     {
         return Some(taken);
     }
@@ -96,7 +99,7 @@ pub(crate) async fn take(
     for candidate in idle.into_iter().take(TRIES_MAX) {
         let found = client.instance(&candidate.name).await.ok();
         let Some(found) = found.filter(|found| is_idle(&found.value)) else { continue };
-        match ask_for(client, found, &patch).await {
+        match ask_for(client, found, &patch, context).await {
             Asked::Taken(taken) => return Some(taken),
             Asked::TooLate => {}
             Asked::Refused => return None,
@@ -116,15 +119,22 @@ enum Asked {
     Taken(Taken),
     /// Somebody else was faster.
     TooLate,
-    /// Its devices can't be had: a new one will say why.
+    /// Its devices can't be had.
     Refused,
 }
 
-async fn ask_for(client: &Client, found: Tagged<Instance>, patch: &InstancePatch) -> Asked {
+async fn ask_for(
+    client: &Client,
+    found: Tagged<Instance>,
+    patch: &InstancePatch,
+    context: &RemoteLinuxVmContext,
+) -> Asked {
     let (instance, base_image) = (found.value.name.clone(), found.value.base_image().map(str::to_owned));
     match client.patch_instance(&instance, patch, Some(&found.tag)).await {
         Ok(()) => Asked::Taken(Taken { instance, base_image }),
         Err(Error::Stale { .. } | Error::NotFound { .. }) => Asked::TooLate,
+        // Its devices can't be had, and a new one will say why; or only the answer was lost.
+        Err(_) if is_of(client, &instance, context).await => Asked::Taken(Taken { instance, base_image }),
         Err(_) => Asked::Refused,
     }
 }
@@ -155,6 +165,12 @@ impl Seen {
 
 fn is_usable(instance: &Instance, age_max: Duration) -> bool {
     instance.is_running() && age(instance) <= age_max
+}
+
+async fn is_of(client: &Client, name: &str, context: &RemoteLinuxVmContext) -> bool {
+    let keys = job_keys(context);
+    let has_all = |config: &Config| keys.iter().all(|(name, value)| config.get(name) == Some(value));
+    client.instance(name).await.is_ok_and(|found| has_all(&found.value.config))
 }
 
 /// Brings every pool to its size, and drops what no pool wants any more.
@@ -201,7 +217,9 @@ pub(crate) async fn top_up_image(
         if !is_of_image && !was_of_image {
             continue;
         }
-        let is_good = is_of_image && is_usable(&instance, pool.age_max);
+        // Another process may be making it at this moment.
+        let is_there = instance.is_running() || age(&instance) <= settings.boot_deadline;
+        let is_good = is_of_image && is_there && age(&instance) <= pool.age_max;
         if is_good && usable < pool.size {
             usable += 1;
         } else if drop_idle(client, &instance.name).await? {

@@ -27,6 +27,8 @@ pub struct IncusSettings {
     pub boot_deadline: Duration,
     /// How long a share may take until it is there.
     pub mount_deadline: Duration,
+    /// How much of a job's log is kept, in bytes. The guest runner keeps to its own limit; this one holds for a guest that does not.
+    pub log_bytes_max: u64,
     /// Running idle instances, by image.
     pub pools: BTreeMap<String, PoolSettings>,
     /// The state root whose folders are shared with instances.
@@ -80,6 +82,7 @@ impl IncusSettings {
             processes_max: 4096,
             boot_deadline: Duration::from_secs(120),
             mount_deadline: Duration::from_secs(30),
+            log_bytes_max: pikaci::guest::LOG_BYTES_MAX,
             pools: BTreeMap::new(),
             owner: owner.into(),
         }

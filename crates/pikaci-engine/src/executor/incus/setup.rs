@@ -264,8 +264,21 @@ async fn certificate(
     pem: &str,
     fingerprint: &str,
 ) -> Result<Deed, Error> {
-    if client.certificates().await?.iter().any(|known| known.fingerprint == fingerprint) {
-        return Ok(Deed::Kept);
+    let known = client.certificates().await?.into_iter().find(|known| known.fingerprint == fingerprint);
+    if let Some(known) = known {
+        if !known.restricted {
+            // Whoever trusted it so may have no other way in.
+            return Ok(Deed::LeftOut(
+                "the server trusts it for everything; it was not restricted".to_owned(),
+            ));
+        }
+        if known.projects.contains(&settings.project) {
+            return Ok(Deed::Kept);
+        }
+        // Another state root's project may be on the same server.
+        let projects: Vec<String> = known.projects.into_iter().chain([settings.project.clone()]).collect();
+        client.restrict_certificate(fingerprint, &projects).await?;
+        return Ok(Deed::Changed(vec!["projects".to_owned()]));
     }
     let certificate = pem.lines().filter(|line| !line.starts_with("-----")).collect();
     let new = NewCertificate {

@@ -1,6 +1,7 @@
 //! The Incus executor on a real daemon, with containers. Each test has a state root of its own, and leaves no instance.
 
 mod prepared;
+mod upsets;
 
 use std::collections::BTreeMap;
 use std::fs;

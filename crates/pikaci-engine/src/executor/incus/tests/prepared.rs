@@ -31,7 +31,7 @@ fn what_one_instance_has_built_others_see_read_only_and_it_is_built_once() {
     assert_eq!(outputs[0].is_hit, Some(true));
     // Another image makes another output.
     let client = world.client();
-    let fingerprint = block_on(client.import_image(&image_file(2031), &ImageImport::default())).unwrap();
+    let fingerprint = block_on(client.import_image(&image_file(2041), &ImageImport::default())).unwrap();
     let mut moved = jobs();
     moved[0].image = fingerprint;
     let (other, _) = world.run(moved, |_| false);
