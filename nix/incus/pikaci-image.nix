@@ -133,6 +133,11 @@ in
     services.cloud-init.enable = lib.mkForce false;
     security.sudo.enable = false;
     nix.enable = false;
+    # Closures of prepared outputs are mounted below it, by the agent, when it makes the folders.
+    boot.nixStoreMountOpts = [
+      "nodev"
+      "nosuid"
+    ];
 
     # The contract's name for the interface. Nothing waits for an address: the default route is set last, and that is what
     # jobs with a network wait for.
@@ -144,7 +149,11 @@ in
     };
     systemd.network.networks."10-eth0" = {
       matchConfig.Name = "eth0";
-      networkConfig.DHCP = "ipv4";
+      networkConfig = {
+        DHCP = "ipv4";
+        LLMNR = "no";
+        MulticastDNS = "no";
+      };
     };
     systemd.network.wait-online.enable = false;
 
@@ -175,7 +184,7 @@ in
           ln --symbolic ${disk}/nixos.qcow2 rootfs.img
           mkdir -p $out
           # The same to the byte for the same content, in the order in which Incus wants to read it.
-          tar --create --file $out/pikaci-image.tar --dereference --format=ustar \
+          tar --create --file $out/pikaci-image.tar --dereference --format=gnu \
             --mtime=@${toString cfg.creationDate} --owner=0 --group=0 --numeric-owner --mode=0644 \
             metadata.yaml rootfs.img
         '';
