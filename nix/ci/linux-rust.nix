@@ -62,7 +62,7 @@ let
   workspaceDeps = craneLib.buildDepsOnly (
     common
     // {
-      cargoExtraArgs = "--workspace --all-targets --locked";
+      cargoExtraArgs = "--workspace --locked";
       # Files, not an archive: a job reads what it needs of a mounted folder.
       installCargoArtifactsMode = "use-symlink";
       postInstall = ''

@@ -180,9 +180,7 @@ in
         ProtectClock = true;
         ProtectControlGroups = true;
         ProtectHostname = true;
-        ProtectKernelLogs = true;
         ProtectKernelModules = true;
-        ProtectKernelTunables = true;
         LockPersonality = true;
         RemoveIPC = true;
         RestrictRealtime = true;
@@ -194,9 +192,12 @@ in
         ];
         SystemCallArchitectures = "native";
       }
-      # The local executor's sandbox is made of namespaces, with mounts and a /proc of their own.
+      # The local executor's sandbox is made of namespaces with a /proc of their own, which the kernel refuses to whom it
+      # shows only a part of the host's. Its jobs may also be interpreters that write what they execute.
       // lib.optionalAttrs (cfg.settings.ci.executor != "local") {
         RestrictNamespaces = true;
+        ProtectKernelLogs = true;
+        ProtectKernelTunables = true;
         MemoryDenyWriteExecute = true;
         ProtectProc = "invisible";
         SystemCallFilter = [

@@ -14,4 +14,5 @@ mod forge_restart;
 mod forge_safety;
 mod incus_run;
 mod manifest;
+mod nix;
 mod virtual_machine;
