@@ -123,7 +123,11 @@ in
         "incus-preseed.service"
       ];
       path = [ config.virtualisation.incus.clientPackage ];
-      environment.INCUS_SOCKET = "/var/lib/incus/unix.socket";
+      environment = {
+        INCUS_SOCKET = "/var/lib/incus/unix.socket";
+        # Where the command line client keeps its own settings: there is no home.
+        INCUS_CONF = "${folder}/client";
+      };
 
       script = ''
         ${pikaci} init-incus --certificate ${folder} ${lib.escapeShellArgs options}

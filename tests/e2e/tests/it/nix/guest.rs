@@ -1,10 +1,11 @@
 //! The image for virtual machines.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use e2e::{Finished, IncusProject};
+use e2e::{Finished, IncusProject, guest_runner};
 use pikaci::guest as words;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -85,6 +86,7 @@ fn packed() -> (TempDir, PathBuf) {
     fs::create_dir(at("build")).unwrap();
     fs::write(at("runner/bin/pikaci-incus-run"), "runner").unwrap();
     fs::write(at("disk/nixos.qcow2"), b"QFI\xfb").unwrap();
+    fs::set_permissions(at("disk/nixos.qcow2"), fs::Permissions::from_mode(0o600)).unwrap();
     let script = guest()["script"].as_str().unwrap();
     let script = script
         .replace("@pikaci-incus-run@", at("runner").to_str().unwrap())
@@ -134,4 +136,26 @@ fn incus_takes_the_image_for_one_of_virtual_machines() {
     let images = images.as_array().unwrap();
     let imported = images.iter().find(|image| image["aliases"] == json!(["pikaci/nix"])).unwrap();
     assert_eq!((&imported["type"], &imported["contract"]), (&json!("virtual-machine"), &json!("1")));
+}
+
+/// Whether a program passes what the package checks of its own.
+fn passes_the_check_of_the_package(program: &[u8]) -> bool {
+    let script =
+        evaluated()["packages"]["pikaci-incus-run"]["arguments"]["installCheckPhase"].as_str().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("out/bin")).unwrap();
+    fs::write(folder.path().join("out/bin/pikaci-incus-run"), program).unwrap();
+    bash(script, folder.path()).env("READELF", "readelf").output().unwrap().status.success()
+}
+
+#[test]
+fn the_packaged_guest_runner_is_one_small_static_file() {
+    let runner = &evaluated()["packages"]["pikaci-incus-run"];
+    assert_eq!((&runner["asked"], &runner["arguments"]["buildType"]), (&json!("static"), &json!("guest")));
+    let mut program = fs::read(guest_runner()).unwrap();
+    assert!(passes_the_check_of_the_package(&program));
+    program.resize(1_572_864, 0);
+    assert!(!passes_the_check_of_the_package(&program));
+    let dynamic = fs::read("/bin/true").unwrap();
+    assert!(dynamic.len() < 1_572_864 && !passes_the_check_of_the_package(&dynamic));
 }
