@@ -41,6 +41,31 @@ let
       { services.pikaci-incus = settings // { inherit (pkgs) pikaci; }; }
     ];
 
+  flake =
+    let
+      outputs = (import (root + "/flake.nix")).outputs {
+        self = outputs // {
+          rev = "0123abc";
+          lastModified = 1700000000;
+        };
+        nixpkgs = {
+          lib = lib // {
+            nixosSystem =
+              { system, modules }:
+              {
+                config = machine modules;
+              };
+          };
+          legacyPackages = {
+            x86_64-linux = pkgs;
+            aarch64-linux = pkgs;
+          };
+        };
+        crane.mkLib = _: pkgs.craneLib;
+      };
+    in
+    outputs;
+
   # Files that Nix wrote, as what is in them.
   read = file: builtins.fromJSON (builtins.readFile file);
 
@@ -159,6 +184,31 @@ in
     src = root;
     version = "1.2.3";
   });
+
+  # The flake, with a stand-in for each of its inputs.
+  flake =
+    let
+      own = flake.packages.x86_64-linux;
+      node = name: machine [ flake.checks.x86_64-linux.${name}.nodes.machine ];
+    in
+    {
+      systems = builtins.attrNames flake.packages;
+      packages = builtins.attrNames own;
+      checks = builtins.attrNames flake.checks.x86_64-linux;
+      version = own.pikaci.arguments.version;
+      image = builtins.fromJSON (builtins.readFile own.pikaci-image.environment.passthru.metadata);
+      outputs = [
+        own.linux-rust-workspace-deps.asked
+        own.linux-rust-workspace-build.asked
+      ];
+      forge = (node "forge").systemd.services.pika-news.serviceConfig.LoadCredential;
+      guest = map (package: package.name) (node "guest").environment.systemPackages;
+      host =
+        (machine [
+          flake.nixosModules.incus-host
+          { services.pikaci-incus.enable = true; }
+        ]).systemd.services.pikaci-incus.wantedBy;
+    };
 
   # What the module system of these tests refuses, as nixpkgs' does: without it the tests above would prove little.
   refused =

@@ -248,6 +248,16 @@ let
         }) names
       );
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+    importTOML = file: builtins.fromTOML (builtins.readFile file);
+    fileset = {
+      unions =
+        paths:
+        let
+          missing = filter (path: !builtins.pathExists path) paths;
+        in
+        if missing == [ ] then paths else throw "${toString (head missing)} is not there";
+      toSource = { root, fileset }: builtins.seq fileset root;
+    };
     escapeShellArg = text: "'${builtins.replaceStrings [ "'" ] [ "'\\''" ] (toString text)}'";
     escapeShellArgs = texts: lib.concatStringsSep " " (map lib.escapeShellArg texts);
     makeBinPath = packages: lib.concatStringsSep ":" (map (package: "${package}/bin") packages);

@@ -24,7 +24,10 @@ in
     nixStoreMountOpts = texts;
   };
 
-  environment.systemPackages = packages;
+  environment = {
+    systemPackages = packages;
+    etc = setOf { text = option types.str; };
+  };
 
   fileSystems = setOf {
     device = option types.str;
@@ -43,6 +46,8 @@ in
       allowedUDPPorts = optional (types.listOf types.int) [ ];
     };
   };
+
+  nixpkgs.pkgs = section;
 
   nix.enable = optional types.bool true;
 

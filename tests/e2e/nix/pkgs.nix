@@ -18,19 +18,25 @@ let
   pkgs =
     named [
       "bubblewrap"
+      "cargo"
       "cargo-nextest"
+      "clippy"
+      "gcc"
       "git"
       "installShellFiles"
       "makeWrapper"
       "pika-news"
       "pikaci"
       "pikaci-incus-run"
+      "rustc"
+      "rustfmt"
     ]
     // {
       inherit lib;
       stdenv = {
         hostPlatform = {
           isx86 = true;
+          system = "x86_64-linux";
           parsed.cpu.name = "x86_64";
         };
         cc.libc = package "glibc";
@@ -46,6 +52,8 @@ let
         generate = name: value: builtins.toFile name (builtins.toJSON value);
       };
       runCommand = name: environment: script: package name // { inherit environment script; };
+      nixfmt-tree = package "nixfmt";
+      testers.runNixOSTest = test: test;
       craneLib = {
         buildDepsOnly = asked "buildDepsOnly";
         mkCargoDerivation = asked "mkCargoDerivation";

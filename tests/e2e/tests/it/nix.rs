@@ -85,6 +85,29 @@ fn nix_and_rust_use_the_same_words() {
 }
 
 #[test]
+fn the_flake_puts_together_what_its_readme_names() {
+    let flake = &evaluated()["flake"];
+    assert_eq!(flake["systems"], serde_json::json!(["aarch64-linux", "x86_64-linux"]));
+    let readme = std::fs::read_to_string(repository().join("nix/README.md")).unwrap();
+    let named: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("nix build "))
+        .flat_map(|line| line.split_whitespace().filter_map(|word| word.strip_prefix(".#")))
+        .collect();
+    assert!(named.len() >= 5, "{named:?}");
+    for name in named {
+        assert!(flake["packages"].as_array().unwrap().contains(&Value::from(name)), "{name}");
+    }
+    assert_eq!(flake["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(flake["image"]["creation_date"], 1_700_000_000);
+    assert_eq!(flake["image"]["properties"]["pikaci.revision"], "0123abc");
+    assert_eq!(flake["outputs"], serde_json::json!(["buildDepsOnly", "mkCargoDerivation"]));
+    assert_eq!(flake["guest"], serde_json::json!(["pikaci-incus-run"]));
+    assert_eq!(flake["forge"], serde_json::json!(["webhook:/etc/webhook"]));
+    assert_eq!(flake["host"], serde_json::json!(["multi-user.target"]));
+}
+
+#[test]
 fn no_nix_file_names_a_mode_in_which_inputs_are_copied() {
     let mut files = files_below(&repository().join("nix"), ".nix");
     files.push(repository().join("flake.nix"));
