@@ -15,7 +15,7 @@ struct Requirement {
     package: &'static str,
 }
 
-const REQUIREMENTS: [Requirement; 7] = [
+const REQUIREMENTS: [Requirement; 9] = [
     Requirement { program: "git", package: "git" },
     // The sandbox of the local executor.
     Requirement { program: "bwrap", package: "bubblewrap" },
@@ -25,6 +25,9 @@ const REQUIREMENTS: [Requirement; 7] = [
     Requirement { program: "cpio", package: "cpio" },
     Requirement { program: "/usr/include/cap-ng.h", package: "libcap-ng-dev" },
     Requirement { program: "/usr/include/seccomp.h", package: "libseccomp-dev" },
+    // What evaluates and builds Nix expressions, and what reads the units that they make.
+    Requirement { program: "nix", package: "nix-bin" },
+    Requirement { program: "systemd-analyze", package: "systemd" },
 ];
 
 /// The first git with `merge-tree --write-tree`.

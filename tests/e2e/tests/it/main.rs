@@ -14,4 +14,6 @@ mod forge_restart;
 mod forge_safety;
 mod incus_run;
 mod manifest;
+mod migration;
+mod nix;
 mod virtual_machine;
