@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::described;
 use crate::prepared::{UnpackError, unpack};
+use crate::snapshot::remove_tree;
 
 /// Where programs are in the images that keep the contract.
 const PATH: &str = "/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -33,8 +34,11 @@ pub(super) async fn take(client: &Client, instance: &str, out: &Path) -> Result<
     exec.close_stdin().await.map_err(lost)?;
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING_MAX);
     let folder = out.to_owned();
-    let unpacking =
-        tokio::task::spawn_blocking(move || unpack(Chunks { receiver, current: Vec::new(), at: 0 }, &folder));
+    let unpacking = tokio::task::spawn_blocking(move || {
+        // An earlier process may have been killed in the middle of this.
+        remove_tree(&folder)?;
+        unpack(Chunks { receiver, current: Vec::new(), at: 0 }, &folder)
+    });
     let mut said = Vec::new();
     while let Some(output) = exec.read().await.map_err(lost)? {
         match output {

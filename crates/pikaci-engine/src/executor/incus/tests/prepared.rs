@@ -63,6 +63,7 @@ fn a_build_whose_process_is_gone_is_taken_up_and_its_output_kept() {
     let request = world.fixture.request(jobs);
     let (state, run_id) = (request.state.clone(), request.run_id.clone());
     let path = state.guest_log(&run_id, &request.jobs[0].id);
+    let new = Store::new(&state).new_folder(&run_id, request.jobs[0].id.as_str(), 1);
     // The first process: dropped in the middle of the build, as a kill would do it.
     block_on(async {
         let cancel = CancellationToken::new();
@@ -73,6 +74,9 @@ fn a_build_whose_process_is_gone_is_taken_up_and_its_output_kept() {
             _ = tokio::task::spawn_blocking(move || wait_for_lines(&path, 3)) => {}
         }
     });
+    // It, or one after it, might have been killed while it took the output in.
+    fs::create_dir_all(Store::out_in(&new)).unwrap();
+    fs::write(Store::out_in(&new).join("file"), "half").unwrap();
     let cancel = CancellationToken::new();
     let mut observe = |_: &Event| {};
     let resumed =
