@@ -30,6 +30,9 @@ pub trait Executor: Send + Sync {
     /// Says everything that can't be had, before anything is made. Empty: go on.
     fn check<'a>(&'a self, jobs: &'a [JobSpec]) -> Boxed<'a, Vec<String>>;
 
+    /// Has an image name mean what it meant to an earlier process of the same run. Called before anything else.
+    fn remember_image(&self, _image: &RemoteLinuxVmImageRecord) {}
+
     /// What names the image that a job's guest would be made from. The error says why it isn't known.
     fn image<'a>(&'a self, _job: &'a JobSpec) -> Boxed<'a, Result<String, String>> {
         Box::pin(std::future::ready(Ok("host".to_owned())))

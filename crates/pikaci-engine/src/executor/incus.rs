@@ -115,6 +115,14 @@ impl Executor for IncusExecutor {
         })
     }
 
+    fn remember_image(&self, image: &RemoteLinuxVmImageRecord) {
+        if image.project == self.client.project()
+            && let Some(fingerprint) = &image.fingerprint
+        {
+            self.images.remember(&image.alias, fingerprint);
+        }
+    }
+
     fn image<'a>(&'a self, job: &'a JobSpec) -> Boxed<'a, Result<String, String>> {
         Box::pin(async move {
             let found = self.images.resolve(&self.client, &job.image).await;

@@ -82,6 +82,9 @@ pub async fn resume(
         backoff: Backoff::default(),
         nix,
     };
+    let images =
+        record.jobs.iter().filter_map(|job| job.remote_linux_vm_execution.as_ref()?.incus_image.as_ref());
+    images.for_each(|image| executor.remember_image(image));
     // What was to be said about them was said; now it is about their storage, and the like.
     let _ = executor.check(&request.jobs).await;
     let mut dispatch = Dispatch::new(&request.jobs, request.slots, request.backoff);

@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::{Attempt, IncusSettings};
 use crate::executor::{Proof, Share};
 
-/// How long after its job's own deadline an instance may be deleted by anybody.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+/// How long after its job's own deadline an instance may be deleted by anybody. What it leaves has been taken in by then.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(2 * 3600);
 
 /// Keys that every instance carries.
 pub(crate) mod key {

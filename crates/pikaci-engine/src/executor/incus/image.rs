@@ -18,6 +18,13 @@ pub(crate) struct Images {
 }
 
 impl Images {
+    /// Has a name mean this image from now on. Nothing may be asked meanwhile.
+    pub(crate) fn remember(&self, image: &str, fingerprint: &str) {
+        if let Ok(mut known) = self.known.try_lock() {
+            known.insert(image.to_owned(), fingerprint.to_owned());
+        }
+    }
+
     /// The fingerprint of an alias, or of a fingerprint.
     pub(crate) async fn resolve(&self, client: &Client, image: &str) -> Result<String, Error> {
         let mut known = self.known.lock().await;

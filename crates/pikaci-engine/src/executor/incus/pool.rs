@@ -20,7 +20,7 @@ use pikaci::guest::RUN_BINARY;
 use super::context::{key, named};
 use super::devices::{configure_remote_incus_devices, guest_keys, job_keys, limit_keys};
 use super::image::Images;
-use super::runtime::kind;
+use super::runtime::{Need, find_full, kind};
 use super::{IncusSettings, PoolSettings, RemoteLinuxVmContext, image};
 
 const IDLE: &str = "idle";
@@ -201,7 +201,7 @@ pub async fn drain(client: &Client) -> Result<u32, Error> {
 }
 
 /// Brings the pool of one image to its size: drops what is too old, too many, or of what the alias meant before, then makes
-/// what is missing. Nothing when there is no pool for it.
+/// what is missing, as far as there is room. Nothing when there is no pool for it.
 pub(crate) async fn top_up_image(
     client: &Client,
     settings: &IncusSettings,
@@ -229,10 +229,20 @@ pub(crate) async fn top_up_image(
     let missing = pool.size.saturating_sub(usable);
     let making = (0..missing).map(|_| make(client, settings, *pool, image, &fingerprint));
     for made in futures_util::future::join_all(making).await {
-        made?;
-        filled.made += 1;
+        match made {
+            Ok(()) => filled.made += 1,
+            // Jobs have the room. It is filled when they leave.
+            Err(Error::Refused { .. } | Error::OperationFailed { .. })
+                if find_full(client, &need(settings, *pool)).await.is_some() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(filled)
+}
+
+fn need(settings: &IncusSettings, pool: PoolSettings) -> Need {
+    let PoolSettings { instance: kind, cpus, memory_bytes, .. } = pool;
+    Need { kind, cpus, memory_bytes, processes_max: settings.processes_max, disk_bytes: None }
 }
 
 async fn make(

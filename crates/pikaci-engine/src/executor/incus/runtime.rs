@@ -84,7 +84,7 @@ async fn create(
             Err(error) => error,
         };
         // No reason is read from words: if the project is full, that was it.
-        let Some(full) = find_full(&client, context).await else { return Err(refused.into()) };
+        let Some(full) = find_full(&client, &Need::of(context)).await else { return Err(refused.into()) };
         if start.elapsed() > ROOM_DEADLINE {
             return Err(refused.into());
         }
@@ -178,11 +178,28 @@ async fn is_running(client: &Client, instance: &str) -> bool {
     client.instance(instance).await.is_ok_and(|found| found.value.is_running())
 }
 
+/// What one more instance takes of a project.
+pub(crate) struct Need {
+    pub(crate) kind: InstanceType,
+    pub(crate) cpus: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) processes_max: u32,
+    /// `None`: what the profile says.
+    pub(crate) disk_bytes: Option<u64>,
+}
+
+impl Need {
+    fn of(context: &RemoteLinuxVmContext) -> Need {
+        let RemoteLinuxVmContext { kind, cpus, memory_bytes, processes_max, disk_bytes, .. } = *context;
+        Need { kind, cpus, memory_bytes, processes_max, disk_bytes }
+    }
+}
+
 /// What the project has too little of for one more such instance, and would have enough of when others are gone; for
 /// people.
-async fn find_full(client: &Client, context: &RemoteLinuxVmContext) -> Option<String> {
+pub(crate) async fn find_full(client: &Client, need: &Need) -> Option<String> {
     let state = client.project_state(client.project()).await.ok()?;
-    let of_kind = match context.kind {
+    let of_kind = match need.kind {
         InstanceType::Container => "containers",
         InstanceType::VirtualMachine => "virtual-machines",
     };
@@ -190,10 +207,10 @@ async fn find_full(client: &Client, context: &RemoteLinuxVmContext) -> Option<St
     let wanted = [
         ("instances", 1),
         (of_kind, 1),
-        ("cpu", i64::from(context.cpus)),
-        ("memory", bytes(context.memory_bytes)),
-        ("processes", i64::from(context.processes_max)),
-        ("disk", context.disk_bytes.map_or(1, bytes)),
+        ("cpu", i64::from(need.cpus)),
+        ("memory", bytes(need.memory_bytes)),
+        ("processes", i64::from(need.processes_max)),
+        ("disk", need.disk_bytes.map_or(1, bytes)),
     ];
     wanted.into_iter().find_map(|(resource, wanted)| {
         let usage = state.resources.get(resource)?;

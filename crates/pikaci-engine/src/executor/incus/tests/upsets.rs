@@ -179,6 +179,64 @@ fn a_job_waits_for_memory_that_another_one_has() {
 }
 
 #[test]
+fn a_pool_takes_the_room_that_there_is_and_no_more_is_no_fault() {
+    let mut settings = shared_settings();
+    settings.project = format!("pikaci-narrow-{}", std::process::id());
+    block_on(prepare(&settings));
+    let client = settings.client();
+    let limits = incus_client::Config::from([("limits.instances".to_owned(), "1".to_owned())]);
+    block_on(client.patch_project(&settings.project, &limits)).unwrap();
+    let mut world = World::on(settings);
+    // One after the other: Incus holds two that come at once against the same count.
+    for (size, made) in [(1, 1), (2, 0)] {
+        let pool = PoolSettings { size, instance: InstanceType::Container, ..PoolSettings::default() };
+        world.settings.pools = BTreeMap::from([(IMAGE.to_owned(), pool)]);
+        let filled = block_on(pool::top_up_image(&client, &world.settings, IMAGE)).unwrap();
+        assert_eq!(filled, pool::Filled { made, dropped: 0 });
+    }
+    assert_eq!(block_on(pool::drain(&client)).unwrap(), 1);
+}
+
+#[test]
+fn a_run_that_is_taken_up_goes_on_with_the_image_that_it_began_with() {
+    let world = World::new();
+    let client = world.client();
+    let first = block_on(client.resolve_alias(IMAGE)).unwrap();
+    let second = block_on(client.import_image(&image_file(2043), &ImageImport::default())).unwrap();
+    block_on(client.set_alias("rolling", &first)).unwrap();
+    let of_alias = |job: JobSpec| JobSpec { image: "rolling".to_owned(), ..job };
+    let jobs = vec![
+        of_alias(job("one", "true")),
+        JobSpec { needs: vec!["one".parse().unwrap()], ..of_alias(job("two", "true")) },
+    ];
+    let request = world.fixture.request(jobs);
+    let (run_id, state) = (request.run_id.clone(), request.state.clone());
+    block_on(async {
+        let (cancel, has_ended) = (CancellationToken::new(), Notify::new());
+        let mut observe = |event: &Event| {
+            if matches!(event, Event::JobFinished { .. }) {
+                has_ended.notify_one();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = has_ended.notified() => {}
+            _ = crate::run(request, world.executor(), &mut observe, &cancel) => panic!("the run ended before it was left"),
+        }
+    });
+    block_on(client.set_alias("rolling", &second)).unwrap();
+    let (cancel, nix) = (CancellationToken::new(), NixConfig::default());
+    let record = block_on(resume(&state, &run_id, 2, nix, world.executor(), &mut |_| {}, &cancel)).unwrap();
+    assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs);
+    for job in &record.jobs {
+        let image = job.remote_linux_vm_execution.clone().unwrap().incus_image.unwrap();
+        assert_eq!(image.fingerprint.as_deref(), Some(first.as_str()), "{}", job.id);
+    }
+    block_on(sweep(&client, &world.settings, &state)).unwrap();
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
 fn a_run_that_was_killed_while_it_took_in_artifacts_has_them_all_when_it_is_taken_up() {
     let world = World::new();
     let command = "for i in $(seq 1 50); do echo $i > $PIKACI_ARTIFACTS/$i; done";
