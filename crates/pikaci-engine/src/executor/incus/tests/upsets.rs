@@ -375,6 +375,38 @@ fn a_run_is_taken_up_where_the_daemon_comes_back_only_later_and_its_job_is_not_r
 }
 
 #[test]
+fn a_server_that_is_away_between_two_jobs_costs_no_attempt_and_leaves_no_instance() {
+    let bed = Testbed::start_below_tmp().unwrap();
+    let mut settings =
+        IncusSettings::new(Endpoint::Unix { socket: bed.socket().to_owned() }, "/tmp", "nobody");
+    settings.network = NO_NETWORK.to_owned();
+    block_on(prepare(&settings));
+    let world = World::on(settings);
+    let jobs =
+        vec![job("one", "true"), JobSpec { needs: vec!["one".parse().unwrap()], ..job("two", "echo done") }];
+    let request = world.fixture.request(jobs);
+    let host_log = request.state.host_log(&request.run_id, &"two".parse().unwrap());
+    let record = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // That it was begun, and that there is no server.
+            wait_for_lines(&host_log, 2);
+            bed.restart().unwrap();
+        });
+        let crash_once = |event: &Event| {
+            if matches!(event, Event::JobFinished { job, .. } if job.id.as_str() == "one") {
+                bed.crash().unwrap();
+            }
+            false
+        };
+        world.fixture.run(request, world.executor(), crash_once).0
+    });
+    assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs);
+    assert_eq!(record.jobs[1].attempts.len(), 1, "{:?}", record.jobs[1].attempts);
+    assert_eq!(world.log(&record, 1), "done\n");
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
 fn a_stopped_instance_has_no_result_but_one_of_the_runners_and_its_log_is_no_link_and_no_pipe() {
     for planted in ["ln -s /etc/passwd guest.log", "mkfifo guest.log"] {
         let start = Instant::now();
