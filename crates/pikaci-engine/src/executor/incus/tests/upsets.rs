@@ -198,6 +198,22 @@ fn a_pool_takes_the_room_that_there_is_and_no_more_is_no_fault() {
 }
 
 #[test]
+fn a_pool_of_another_kind_than_its_image_is_said_with_what_would_be_right() {
+    let mut settings = shared_settings();
+    let client = settings.client();
+    for (instance, expected) in [(InstanceType::Container, 0), (InstanceType::VirtualMachine, 1)] {
+        let pool = PoolSettings { size: 1, instance, ..PoolSettings::default() };
+        settings.pools = BTreeMap::from([(IMAGE.to_owned(), pool)]);
+        let mistakes = block_on(pool::mistakes(&client, &settings)).unwrap();
+        assert_eq!(mistakes.len(), expected, "{mistakes:?}");
+        assert!(
+            mistakes.iter().all(|mistake| mistake.contains("say `instance = \"container\"`")),
+            "{mistakes:?}"
+        );
+    }
+}
+
+#[test]
 fn a_run_that_is_taken_up_goes_on_with_the_image_that_it_began_with() {
     let world = World::new();
     let client = world.client();
