@@ -436,21 +436,55 @@ fn a_stopped_instance_has_no_result_but_one_of_the_runners_and_its_log_is_no_lin
     }
 }
 
-/// How a job ends whose instance is stopped when it has planted something in the place of its log, and a result.
-fn salvaged(planted: &str) -> (GuestExit, String) {
+#[test]
+fn a_job_whose_process_was_gone_before_its_instance_ran_is_started_once_and_not_tried_again() {
     let world = World::new();
     let client = world.client();
-    let image = block_on(client.resolve_alias(IMAGE)).unwrap();
-    let forged = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:33Z"}"#;
-    let command = format!(
-        "echo begun; sleep 1; cd /artifacts; echo '{forged}' > result.json; rm guest.log; {planted}; echo done; sleep 60"
-    );
-    let request = world.fixture.request(vec![job("unit", &command)]);
+    let attempt = attempt_of(&world, "echo done");
+    let (context, mut new) = instance_for(&world, &attempt);
+    new.start = false;
+    let host_log = attempt.artifacts_dir.join("../host.log");
+    let exit = block_on(async {
+        client.create_instance(&new).await.unwrap();
+        let cancel = CancellationToken::new();
+        let mut follower = follow::Follower::open(&client, &attempt, &context, true).unwrap();
+        let starting = async {
+            // It was looked at once.
+            tokio::task::spawn_blocking(move || wait_for_lines(&host_log, 1)).await.unwrap();
+            client.change_state(&context.instance, StateChange::Start).await.unwrap();
+        };
+        tokio::join!(follower.wait(&cancel), starting).0
+    });
+    block_on(client.destroy_instance(&context.instance)).unwrap();
+    assert!(matches!(&exit, GuestExit::Result(result) if result.exit_code == Some(0)), "{exit:?}");
+    assert_eq!(fs::read_to_string(attempt.artifacts_dir.join("guest.log")).unwrap(), "done\n");
+}
+
+#[test]
+fn a_job_that_was_not_started_when_its_run_was_cancelled_never_is() {
+    let world = World::new();
+    let client = world.client();
+    let attempt = attempt_of(&world, "echo done");
+    let (context, new) = instance_for(&world, &attempt);
+    let exit = block_on(async {
+        client.create_instance(&new).await.unwrap();
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        follow::Follower::open(&client, &attempt, &context, true).unwrap().wait(&cancel).await
+    });
+    block_on(client.destroy_instance(&context.instance)).unwrap();
+    assert!(matches!(exit, GuestExit::Cancelled), "{exit:?}");
+    assert_eq!(fs::read_to_string(attempt.artifacts_dir.join("guest.log")).unwrap(), "");
+}
+
+/// The first attempt of a job, with its folders.
+fn attempt_of(world: &World, command: &str) -> Attempt {
+    let request = world.fixture.request(vec![job("unit", command)]);
     let (run_id, spec) = (request.run_id.clone(), request.jobs[0].clone());
     let snapshot = crate::snapshot::take(&request.snapshot_request()).unwrap();
     let artifacts_dir = world.fixture.state.artifacts_dir(&run_id, &spec.id);
     fs::create_dir_all(&artifacts_dir).unwrap();
-    let attempt = Attempt {
+    Attempt {
         run_id,
         job: spec,
         number: 1,
@@ -462,14 +496,31 @@ fn salvaged(planted: &str) -> (GuestExit, String) {
         host_log: HostLog::open(&artifacts_dir.join("../host.log")).unwrap(),
         artifacts_dir,
         reports: mpsc::channel(1).0,
-    };
+    }
+}
+
+/// What an attempt's instance would be, but not ephemeral: it stays when it is stopped.
+fn instance_for(world: &World, attempt: &Attempt) -> (RemoteLinuxVmContext, NewInstance) {
+    let image = block_on(world.client().resolve_alias(IMAGE)).unwrap();
     let name = context::instance_name(&attempt.run_id, &attempt.job.id, 1);
-    let context = RemoteLinuxVmContext::new(&world.settings, &attempt, image.clone(), name.clone());
-    // Not ephemeral: it stays when it is stopped.
+    let context = RemoteLinuxVmContext::new(&world.settings, attempt, image.clone(), name.clone());
     let mut new = NewInstance::container(&name, image).started();
     new.profiles = vec![world.settings.profile.clone()];
     new.config = devices::instance_keys(&context);
     new.devices = configure_remote_incus_devices(&context);
+    (context, new)
+}
+
+/// How a job ends whose instance is stopped when it has planted something in the place of its log, and a result.
+fn salvaged(planted: &str) -> (GuestExit, String) {
+    let world = World::new();
+    let client = world.client();
+    let forged = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:33Z"}"#;
+    let command = format!(
+        "echo begun; sleep 1; cd /artifacts; echo '{forged}' > result.json; rm guest.log; {planted}; echo done; sleep 60"
+    );
+    let attempt = attempt_of(&world, &command);
+    let (context, new) = instance_for(&world, &attempt);
     let log = attempt.artifacts_dir.join("guest.log");
     let exit = block_on(async {
         client.create_instance(&new).await.unwrap();
@@ -479,10 +530,10 @@ fn salvaged(planted: &str) -> (GuestExit, String) {
         let stopping = async {
             let begun = log.clone();
             tokio::task::spawn_blocking(move || wait_for_lines(&begun, 2)).await.unwrap();
-            client.change_state(&name, StateChange::Kill).await.unwrap();
+            client.change_state(&context.instance, StateChange::Kill).await.unwrap();
         };
         tokio::join!(follower.wait(&cancel), stopping).0
     });
-    block_on(client.destroy_instance(&name)).unwrap();
+    block_on(client.destroy_instance(&context.instance)).unwrap();
     (exit, fs::read_to_string(log).unwrap())
 }
