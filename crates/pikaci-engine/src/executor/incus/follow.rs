@@ -117,10 +117,11 @@ impl<'a> Follower<'a> {
     }
 
     async fn attach(&mut self) -> Result<(), Error> {
-        let request: ExecRequest = if self.has_begun || self.is_cancelled {
-            follow_command(self.offset)
-        } else {
+        let may_start = may_start(self.has_begun, self.is_cancelled);
+        let request: ExecRequest = if may_start {
             build_remote_incus_launch_command(&self.attempt.job, self.context)
+        } else {
+            follow_command(self.offset)
         };
         let exec = self.client.exec(&self.context.instance, &request).await?;
         self.is_in_the_making = false;
@@ -359,8 +360,25 @@ impl<'a> Follower<'a> {
     }
 }
 
+/// Whether to order the job's start, which is safe to ask for again, rather than only what it says. Nothing is started for a run
+/// that somebody wanted to end.
+fn may_start(has_begun: bool, is_cancelled: bool) -> bool {
+    !has_begun && !is_cancelled
+}
+
 /// How long the host waits for a result, from the launch on.
 fn limit(attempt: &Attempt, context: &RemoteLinuxVmContext) -> Duration {
     let network = if context.network.is_some() { NETWORK_DEADLINE } else { Duration::ZERO };
     context.mount_deadline + network + attempt.job.timeout() + Duration::from_millis(GRACE_MS) + HOST_MARGIN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_not_started_when_it_has_begun_or_its_run_was_cancelled() {
+        assert!(may_start(false, false));
+        assert!(!may_start(true, false) && !may_start(false, true) && !may_start(true, true));
+    }
 }

@@ -460,23 +460,6 @@ fn a_job_whose_process_was_gone_before_its_instance_ran_is_started_once_and_not_
     assert_eq!(fs::read_to_string(attempt.artifacts_dir.join("guest.log")).unwrap(), "done\n");
 }
 
-#[test]
-fn a_job_that_was_not_started_when_its_run_was_cancelled_never_is() {
-    let world = World::new();
-    let client = world.client();
-    let attempt = attempt_of(&world, "echo done");
-    let (context, new) = instance_for(&world, &attempt);
-    let exit = block_on(async {
-        client.create_instance(&new).await.unwrap();
-        let cancel = CancellationToken::new();
-        cancel.cancel();
-        follow::Follower::open(&client, &attempt, &context, true).unwrap().wait(&cancel).await
-    });
-    block_on(client.destroy_instance(&context.instance)).unwrap();
-    assert!(matches!(exit, GuestExit::Cancelled), "{exit:?}");
-    assert_eq!(fs::read_to_string(attempt.artifacts_dir.join("guest.log")).unwrap(), "");
-}
-
 /// The first attempt of a job, with its folders.
 fn attempt_of(world: &World, command: &str) -> Attempt {
     let request = world.fixture.request(vec![job("unit", command)]);
