@@ -5,9 +5,27 @@
 //! - **diff**: what changed between a **base** and a **head**, as a list of files.
 //! - **hunk**: neighbouring changed lines of one file with the lines around them, or a change that has no lines: a mode, a
 //!   binary file, a rename. It has an **id** that names it and a **digest** of its content; both survive a move of its lines.
+//! - **answer**: what a writer, as a rule a model, says of the diff: **steps**, each with **evidence** that it names or quotes.
+//! - **check**: holds an answer against the diff. What comes out is a **tutorial**; what was wrong is a **finding**.
+//! - **coverage**: which hunks some step shows.
 //!
 //! Invariant: nothing here reads the environment, prints, or runs git; a diff comes in as bytes.
 
+mod answer;
+mod check;
+mod coverage;
 mod diff;
+mod finding;
+mod tutorial;
 
-pub use diff::{ChangeStatus, Diff, FileChange, Hunk, HunkId, HunkRef, Line, LineKind, LineRange};
+pub use answer::{Answer, ClaimedEvidence, ClaimedStep};
+pub use check::{Checked, check};
+pub use coverage::measure;
+pub use diff::{
+    ChangeStatus, Diff, FileChange, Hunk, HunkId, HunkRef, Line, LineKind, LineRange, NumberedLine,
+};
+pub use finding::Finding;
+pub use tutorial::{
+    About, Coverage, Evidence, EvidenceState, FileEntry, HunkEntry, NotShown, SCHEMA_VERSION, Step,
+    StepState, Tutorial,
+};
