@@ -16,6 +16,7 @@ mod check;
 mod coverage;
 mod diff;
 mod finding;
+mod read;
 mod tutorial;
 
 pub use answer::{Answer, ClaimedEvidence, ClaimedStep};
@@ -25,6 +26,7 @@ pub use diff::{
     ChangeStatus, Diff, FileChange, Hunk, HunkId, HunkRef, Line, LineKind, LineRange, NumberedLine,
 };
 pub use finding::Finding;
+pub use read::{ANSWER_BYTES_MAX, Read, read};
 pub use tutorial::{
     About, Coverage, Evidence, EvidenceState, FileEntry, HunkEntry, NotShown, SCHEMA_VERSION, Step,
     StepState, Tutorial,
