@@ -10,7 +10,7 @@ mod repair;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::answer::{Answer, ClaimedEvidence, ClaimedStep};
 use crate::coverage;
@@ -48,7 +48,16 @@ pub struct Checked {
 
 /// Checks an answer.
 pub fn check(diff: &Diff, answer: &Answer) -> Checked {
-    let mut checker = Checker::new(diff);
+    check_within(diff, answer, EVIDENCE_MAX)
+}
+
+/// Checks an answer of our own, whose steps may show any number of places.
+pub(crate) fn check_own(diff: &Diff, answer: &Answer) -> Checked {
+    check_within(diff, answer, usize::MAX)
+}
+
+fn check_within(diff: &Diff, answer: &Answer, evidence_max: usize) -> Checked {
+    let mut checker = Checker::new(diff, evidence_max);
     let mut kept: Vec<(usize, Step)> = Vec::new();
     if answer.steps.len() > STEPS_MAX {
         checker.findings.push(Finding::TooLong { place: "steps".to_owned() });
@@ -90,11 +99,18 @@ struct Checker<'a> {
     paths: Paths<'a>,
     quotes: Quotes<'a>,
     findings: Vec<Finding>,
+    evidence_max: usize,
 }
 
 impl<'a> Checker<'a> {
-    fn new(diff: &'a Diff) -> Checker<'a> {
-        Checker { diff, paths: Paths::new(diff), quotes: Quotes::new(diff), findings: Vec::new() }
+    fn new(diff: &'a Diff, evidence_max: usize) -> Checker<'a> {
+        Checker {
+            diff,
+            paths: Paths::new(diff),
+            quotes: Quotes::new(diff),
+            findings: Vec::new(),
+            evidence_max,
+        }
     }
 
     fn step(&mut self, index: usize, claimed: &ClaimedStep) -> Step {
@@ -152,14 +168,19 @@ impl<'a> Checker<'a> {
 
     /// The places in the diff of the files that a step names.
     fn files(&mut self, step: usize, claimed: &[String]) -> Vec<usize> {
-        if claimed.len() > FILES_MAX {
+        let files_max = FILES_MAX.max(self.evidence_max);
+        if claimed.len() > files_max {
             self.findings.push(Finding::TooLong { place: format!("steps[{step}].affected_files") });
         }
         let mut files = Vec::new();
-        for path in claimed.iter().take(FILES_MAX).filter(|path| !path.trim().is_empty()) {
+        let mut known = HashSet::new();
+        for path in claimed.iter().take(files_max).filter(|path| !path.trim().is_empty()) {
             match self.paths.find(path) {
-                Some(file) if files.contains(&file) => {}
-                Some(file) => files.push(file),
+                Some(file) => {
+                    if known.insert(file) {
+                        files.push(file);
+                    }
+                }
                 None => {
                     self.findings.push(Finding::UnknownFile { step, path: excerpt(path, EXCERPT_CHARS_MAX) });
                 }
@@ -169,11 +190,12 @@ impl<'a> Checker<'a> {
     }
 
     fn evidence(&mut self, step: usize, claimed: &[ClaimedEvidence], files: &[usize]) -> Vec<Evidence> {
-        if claimed.len() > EVIDENCE_MAX {
+        if claimed.len() > self.evidence_max {
             self.findings.push(Finding::TooLong { place: format!("steps[{step}].evidence") });
         }
         let mut evidence: Vec<Evidence> = Vec::new();
-        for one in claimed.iter().take(EVIDENCE_MAX) {
+        let mut seen = HashSet::new();
+        for one in claimed.iter().take(self.evidence_max) {
             let found = match one {
                 ClaimedEvidence::Reference { hunk, lines, path } => {
                     self.reference(step, hunk, *lines, path.as_deref(), files)
@@ -181,7 +203,7 @@ impl<'a> Checker<'a> {
                 ClaimedEvidence::Quote { text, path } => self.quote(step, text, path.as_deref(), files),
             };
             for one in found {
-                if !evidence.iter().any(|other| (&other.hunk, other.lines) == (&one.hunk, one.lines)) {
+                if seen.insert((one.hunk.clone(), one.lines)) {
                     evidence.push(one);
                 }
             }

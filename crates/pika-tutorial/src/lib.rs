@@ -12,14 +12,21 @@
 //! Invariant: nothing here reads the environment, prints, or runs git; a diff comes in as bytes.
 
 mod answer;
+mod area;
+mod attributes;
+mod builtin;
 mod check;
 mod coverage;
 mod diff;
 mod finding;
 mod read;
+mod sources;
 mod tutorial;
 
 pub use answer::{Answer, ClaimedEvidence, ClaimedStep};
+pub use area::{Area, list_areas};
+pub use attributes::{Attributes, Marks};
+pub use builtin::{explain_by_program, list_wanted_sources};
 pub use check::{Checked, check};
 pub use coverage::measure;
 pub use diff::{
@@ -27,6 +34,7 @@ pub use diff::{
 };
 pub use finding::Finding;
 pub use read::{ANSWER_BYTES_MAX, Read, read};
+pub use sources::{Side, Sources};
 pub use tutorial::{
     About, Coverage, Evidence, EvidenceState, FileEntry, HunkEntry, NotShown, SCHEMA_VERSION, Step,
     StepState, Tutorial,
