@@ -20,6 +20,7 @@ mod coverage;
 mod diff;
 mod finding;
 mod read;
+mod request;
 mod sources;
 mod tutorial;
 
@@ -34,6 +35,10 @@ pub use diff::{
 };
 pub use finding::Finding;
 pub use read::{ANSWER_BYTES_MAX, Read, read};
+pub use request::{
+    PartAnswer, PartEvidence, PartNumber, PartStep, Plan, PlanLimits, Repair, Request, RequestFile,
+    RequestHunk,
+};
 pub use sources::{Side, Sources};
 pub use tutorial::{
     About, Coverage, Evidence, EvidenceState, FileEntry, HunkEntry, NotShown, SCHEMA_VERSION, Step,
