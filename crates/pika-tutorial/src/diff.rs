@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use identity::hex;
+
 /// The difference between two states of a tree.
 #[derive(Clone)]
 pub struct Diff {

@@ -18,7 +18,9 @@ mod builtin;
 mod check;
 mod coverage;
 mod diff;
+mod explain;
 mod finding;
+mod provider;
 mod read;
 mod request;
 mod sources;
@@ -33,7 +35,9 @@ pub use coverage::measure;
 pub use diff::{
     ChangeStatus, Diff, FileChange, Hunk, HunkId, HunkRef, Line, LineKind, LineRange, NumberedLine,
 };
+pub use explain::{Call, Change, End, ExplainOptions, Explained, Purpose, explain};
 pub use finding::Finding;
+pub use provider::{AskError, Provider, ProviderKind, ProviderSettings, SettingsError, Usage};
 pub use read::{ANSWER_BYTES_MAX, Read, read};
 pub use request::{
     PartAnswer, PartEvidence, PartNumber, PartStep, Plan, PlanLimits, Repair, Request, RequestFile,

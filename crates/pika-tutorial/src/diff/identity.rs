@@ -55,7 +55,8 @@ pub(super) fn digest_of_all(diff: &Diff) -> String {
     hex(&hash.finalize()[..DIGEST_BYTES])
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

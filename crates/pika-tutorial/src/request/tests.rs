@@ -144,8 +144,12 @@ fn no_text_of_a_diff_gets_out_of_its_string_or_into_the_instructions() {
                 serde_json::from_str(&serde_json::to_string(request).unwrap()).unwrap();
             assert_eq!(json["instructions"], instructions::BASE);
             assert_eq!(json["files"][0]["hunks"][0]["text"], format!("+// {line}"));
-            // The data takes one line, whatever is in it.
-            assert_eq!(request.data().lines().count(), 1);
+            // The data takes one line, whatever is in it, and its marks stand around it alone.
+            let marked = request.marked_data();
+            let lines: Vec<&str> = marked.lines().collect();
+            assert_eq!((lines.len(), lines[2]), (4, request.data().as_str()));
+            let mark = lines[1].strip_prefix("<<<").unwrap();
+            assert_eq!((marked.matches(mark).count(), lines[3]), (2, format!("{mark}>>>").as_str()));
         });
     }
 }

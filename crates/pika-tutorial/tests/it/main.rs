@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which the lint does not recognise")]
 
+mod command_provider;
 mod git;
+mod http_providers;
+mod model_server;
 mod real_diffs;
+mod sample;
