@@ -20,6 +20,7 @@ mod coverage;
 mod diff;
 mod explain;
 mod finding;
+mod page;
 mod provider;
 mod read;
 mod request;
@@ -37,6 +38,7 @@ pub use diff::{
 };
 pub use explain::{Call, Change, End, ExplainOptions, Explained, Purpose, explain};
 pub use finding::Finding;
+pub use page::{PAGE_SCRIPT, PAGE_STYLE, render_file, render_markdown, render_steps, write_page};
 pub use provider::{AskError, Provider, ProviderKind, ProviderSettings, SettingsError, Usage};
 pub use read::{ANSWER_BYTES_MAX, Read, read};
 pub use request::{
