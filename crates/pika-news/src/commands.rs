@@ -3,12 +3,14 @@
 pub(crate) mod access;
 pub(crate) mod check_config;
 pub(crate) mod demo;
+pub(crate) mod local;
 pub(crate) mod serve;
 
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use pika_git::Git;
 use pika_news::config::Config;
 use pika_news::store::Store;
 use tokio::runtime::Runtime;
@@ -53,4 +55,10 @@ fn open_store(config: &Config) -> Result<Opened> {
 
 fn database(config: &Config) -> PathBuf {
     config.data.join("pika-news.sqlite")
+}
+
+/// git, where the path that this program was started with says it is.
+fn git() -> Git {
+    let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
+    path.map_or_else(Git::default, Git::new)
 }

@@ -66,8 +66,10 @@ impl Default for ExplainOptions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explained {
     /// The tutorial.
+    #[serde(flatten)]
     pub tutorial: Tutorial,
-    /// How the attempt ended. Whether trying again makes sense.
+    /// How the attempt ended.
+    #[serde(flatten)]
     pub end: End,
     /// Each time that the writer was asked.
     pub calls: Vec<Call>,

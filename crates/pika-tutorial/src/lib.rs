@@ -16,6 +16,7 @@ mod area;
 mod attributes;
 mod builtin;
 mod check;
+pub mod command_line;
 mod coverage;
 mod diff;
 mod explain;

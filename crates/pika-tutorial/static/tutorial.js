@@ -46,6 +46,12 @@
         cell(row, 'no', '', inNew ? after : '');
         cell(row, 'mark', marks.trim());
         cell(row, 'code', line.slice(hunk.marks));
+        if (hunk.bare_ends.includes(index)) {
+          const end = document.createElement('span');
+          end.className = 'muted';
+          end.textContent = ' (no newline at the end)';
+          row.lastChild.append(end);
+        }
         if (inOld) before += 1;
         if (inNew) after += 1;
       });

@@ -112,7 +112,15 @@ fn title(diff: &Diff, group: &Group, items: &[&Change]) -> String {
             files.dedup();
             let place =
                 if folder.is_empty() { "the repository".to_owned() } else { format!("`{}`", quoted(folder)) };
-            with_part(what, &format!("Change {} in {place}", number(files.len(), "file")))
+            let are_all = |status| files.iter().all(|file| diff.files()[*file].status == status);
+            let verb = if are_all(ChangeStatus::Added) {
+                "Add"
+            } else if are_all(ChangeStatus::Deleted) {
+                "Remove"
+            } else {
+                "Change"
+            };
+            with_part(what, &format!("{verb} {} in {place}", number(files.len(), "file")))
         }
     }
 }

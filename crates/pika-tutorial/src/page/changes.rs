@@ -87,6 +87,8 @@ struct Deferred {
     new: u64,
     marks: usize,
     lines: String,
+    /// The places, from 0, of lines at whose end the file ends without a line end.
+    bare_ends: Vec<usize>,
     spans: Vec<(usize, usize, usize)>,
 }
 
@@ -198,6 +200,7 @@ fn defer_hunk(hunk: HunkRef<'_>, marks: &Marks) -> Deferred {
         new: entry.new.map_or(0, |range| range.start),
         marks: if entry.is_note() { 0 } else { entry.old.len() },
         lines: lines.join("\n"),
+        bare_ends: (0..entry.lines.len()).filter(|index| entry.lines[*index].has_no_newline).collect(),
         spans: marks.spans(entry.id.as_str()).to_vec(),
     }
 }

@@ -39,6 +39,12 @@ async fn a_program_reads_the_request_and_writes_the_answer() {
     assert_eq!(explained.end, End::Written);
     assert_eq!(explained.tutorial.count(StepState::Verified), 3);
     assert_eq!(explained.tutorial.provider, "command");
+    let json = serde_json::to_value(&explained).unwrap();
+    for key in ["head", "base", "provider", "executive_summary", "steps", "coverage", "problems", "end"] {
+        assert!(!json[key].is_null(), "{key}");
+    }
+    assert_eq!(json["end"], "written");
+    assert_eq!(serde_json::from_value::<Explained>(json).unwrap(), explained);
     let request: Value =
         serde_json::from_slice(&std::fs::read(folder.path().join("request")).unwrap()).unwrap();
     assert_eq!(request["schema_version"], 1);
