@@ -7,6 +7,7 @@
 //!   binary file, a rename. It has an **id** that names it and a **digest** of its content; both survive a move of its lines.
 //! - **answer**: what a writer, as a rule a model, says of the diff: **steps**, each with **evidence** that it names or quotes.
 //! - **check**: holds an answer against the diff. What comes out is a **tutorial**; what was wrong is a **finding**.
+//! - **interdiff**: what changed between two versions of a change. **Re-anchoring** carries a tutorial over to a new head.
 //! - **coverage**: which hunks some step shows.
 //!
 //! Invariant: nothing here reads the environment, prints, or runs git; a diff comes in as bytes.
@@ -21,9 +22,11 @@ mod coverage;
 mod diff;
 mod explain;
 mod finding;
+mod interdiff;
 mod page;
 mod provider;
 mod read;
+mod reanchor;
 mod request;
 mod sources;
 mod tutorial;
@@ -39,9 +42,11 @@ pub use diff::{
 };
 pub use explain::{Call, Change, End, ExplainOptions, Explained, Purpose, explain};
 pub use finding::Finding;
+pub use interdiff::Interdiff;
 pub use page::{PAGE_SCRIPT, PAGE_STYLE, render_file, render_markdown, render_steps, write_page};
 pub use provider::{AskError, Provider, ProviderKind, ProviderSettings, SettingsError, Usage};
 pub use read::{ANSWER_BYTES_MAX, Read, read};
+pub use reanchor::{Reanchored, reanchor};
 pub use request::{
     PartAnswer, PartEvidence, PartNumber, PartStep, Plan, PlanLimits, Repair, Request, RequestFile,
     RequestHunk,
