@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which the lint does not recognise")]
 
 mod command_provider;
+mod corpus;
 mod git;
 mod http_providers;
 mod model_server;
