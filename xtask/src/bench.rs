@@ -13,6 +13,7 @@ mod process;
 mod run_true;
 mod snapshot;
 mod tools;
+mod tutorial;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,10 @@ impl Bench {
         self.binaries.join("pikaci")
     }
 
+    fn pika_tutorial(&self) -> PathBuf {
+        self.binaries.join("pika-tutorial")
+    }
+
     fn pika_news(&self) -> PathBuf {
         self.binaries.join("pika-news")
     }
@@ -42,17 +47,18 @@ impl Bench {
 
 type Entry = (&'static str, &'static str, fn(&Bench) -> Result<Vec<Figure>>);
 
-const BENCHES: [Entry; 4] = [
+const BENCHES: [Entry; 5] = [
     ("run-true", "`pikaci run` of a job that runs `true`, against act in host mode", run_true::bench),
     ("snapshot", "a tree of 20,000 files, first and unchanged, against `git worktree add`", snapshot::bench),
     ("log", "a job that prints 200 MB, against the same command piped into a file", log_throughput::bench),
+    ("tutorial", "tutorials without a model: large diffs, and the first hundred commits", tutorial::bench),
     ("lane", "push to verdict against buildbot; memory of the forge; push to first log line", lane::bench),
 ];
 
 /// Which benches are run, and how.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// run-true, snapshot, log or lane; all of them when none is named.
+    /// run-true, snapshot, log, tutorial or lane; all of them when none is named.
     names: Vec<String>,
     /// Counted runs of each side; slow benches take fewer.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(3..=1000))]
@@ -85,7 +91,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn prepare(runs: usize) -> Result<Bench> {
-    crate::cargo::run(&["build", "--release", "--bins", "--package=pikaci-cli", "--package=pika-news"])?;
+    let packages = ["--package=pikaci-cli", "--package=pika-news", "--package=pika-tutorial"];
+    crate::cargo::run(&[&["build", "--release", "--bins"], &packages[..]].concat())?;
     let target = crate::cargo::target_directory()?;
     Ok(Bench { binaries: target.join("release"), tools: target.join("bench-tools"), runs })
 }

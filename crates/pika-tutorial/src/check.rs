@@ -30,6 +30,8 @@ const BODY_CHARS_MAX: usize = 30_000;
 const SUMMARY_CHARS_MAX: usize = 30_000;
 /// How many lines a quotation shows; the place itself may be longer.
 const TEXT_LINES_MAX: usize = 80;
+/// The same in a tutorial of our own, which shows everything that changed.
+const OWN_TEXT_LINES_MAX: usize = 16;
 /// How much of something wrong is repeated in a finding.
 const EXCERPT_CHARS_MAX: usize = 80;
 
@@ -48,16 +50,23 @@ pub struct Checked {
 
 /// Checks an answer.
 pub fn check(diff: &Diff, answer: &Answer) -> Checked {
-    check_within(diff, answer, EVIDENCE_MAX)
+    check_within(diff, answer, Limits { evidence: EVIDENCE_MAX, text_lines: TEXT_LINES_MAX })
 }
 
 /// Checks an answer of our own, whose steps may show any number of places.
 pub(crate) fn check_own(diff: &Diff, answer: &Answer) -> Checked {
-    check_within(diff, answer, usize::MAX)
+    check_within(diff, answer, Limits { evidence: usize::MAX, text_lines: OWN_TEXT_LINES_MAX })
 }
 
-fn check_within(diff: &Diff, answer: &Answer, evidence_max: usize) -> Checked {
-    let mut checker = Checker::new(diff, evidence_max);
+/// How much a step may show.
+#[derive(Clone, Copy)]
+struct Limits {
+    evidence: usize,
+    text_lines: usize,
+}
+
+fn check_within(diff: &Diff, answer: &Answer, limits: Limits) -> Checked {
+    let mut checker = Checker::new(diff, limits);
     let mut kept: Vec<(usize, Step)> = Vec::new();
     if answer.steps.len() > STEPS_MAX {
         checker.findings.push(Finding::TooLong { place: "steps".to_owned() });
@@ -99,18 +108,12 @@ struct Checker<'a> {
     paths: Paths<'a>,
     quotes: Quotes<'a>,
     findings: Vec<Finding>,
-    evidence_max: usize,
+    limits: Limits,
 }
 
 impl<'a> Checker<'a> {
-    fn new(diff: &'a Diff, evidence_max: usize) -> Checker<'a> {
-        Checker {
-            diff,
-            paths: Paths::new(diff),
-            quotes: Quotes::new(diff),
-            findings: Vec::new(),
-            evidence_max,
-        }
+    fn new(diff: &'a Diff, limits: Limits) -> Checker<'a> {
+        Checker { diff, paths: Paths::new(diff), quotes: Quotes::new(diff), findings: Vec::new(), limits }
     }
 
     fn step(&mut self, index: usize, claimed: &ClaimedStep) -> Step {
@@ -168,7 +171,7 @@ impl<'a> Checker<'a> {
 
     /// The places in the diff of the files that a step names.
     fn files(&mut self, step: usize, claimed: &[String]) -> Vec<usize> {
-        let files_max = FILES_MAX.max(self.evidence_max);
+        let files_max = FILES_MAX.max(self.limits.evidence);
         if claimed.len() > files_max {
             self.findings.push(Finding::TooLong { place: format!("steps[{step}].affected_files") });
         }
@@ -190,12 +193,12 @@ impl<'a> Checker<'a> {
     }
 
     fn evidence(&mut self, step: usize, claimed: &[ClaimedEvidence], files: &[usize]) -> Vec<Evidence> {
-        if claimed.len() > self.evidence_max {
+        if claimed.len() > self.limits.evidence {
             self.findings.push(Finding::TooLong { place: format!("steps[{step}].evidence") });
         }
         let mut evidence: Vec<Evidence> = Vec::new();
         let mut seen = HashSet::new();
-        for one in claimed.iter().take(self.evidence_max) {
+        for one in claimed.iter().take(self.limits.evidence) {
             let found = match one {
                 ClaimedEvidence::Reference { hunk, lines, path } => {
                     self.reference(step, hunk, *lines, path.as_deref(), files)
@@ -234,7 +237,7 @@ impl<'a> Checker<'a> {
                 0..count
             }),
         };
-        vec![quote_lines(hunk, range, EvidenceState::Verified)]
+        vec![quote_lines(hunk, range, EvidenceState::Verified, self.limits.text_lines)]
     }
 
     fn quote(&mut self, step: usize, text: &str, path: Option<&str>, files: &[usize]) -> Vec<Evidence> {
@@ -250,7 +253,9 @@ impl<'a> Checker<'a> {
             }
             let named = segment.path.as_deref().or(path).and_then(|path| self.paths.find(path));
             match self.quotes.find(&segment, named, files) {
-                Some((hunk, lines)) => evidence.push(quote_lines(hunk, lines, EvidenceState::Verified)),
+                Some((hunk, lines)) => {
+                    evidence.push(quote_lines(hunk, lines, EvidenceState::Verified, self.limits.text_lines));
+                }
                 None => self.findings.push(Finding::InventedSnippet { step, begins: begins(&segment) }),
             }
         }
@@ -292,12 +297,13 @@ fn find_lines(hunk: HunkRef<'_>, (first, last): (u64, u64)) -> Option<std::ops::
 }
 
 /// Puts a place of the diff into a tutorial.
-pub(crate) fn quote_lines(
+fn quote_lines(
     hunk: HunkRef<'_>,
     lines: std::ops::Range<usize>,
     state: EvidenceState,
+    text_lines_max: usize,
 ) -> Evidence {
-    let shown = lines.start..lines.end.min(lines.start + TEXT_LINES_MAX);
+    let shown = lines.start..lines.end.min(lines.start + text_lines_max);
     let omitted_lines = lines.end - shown.end;
     let mut text = hunk.text(shown);
     if text.is_empty() {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use pika_tutorial::command_line::WriterArguments;
-use pika_tutorial::{About, Change, Diff, Explained, SettingsError, Sources, explain, write_page};
+use pika_tutorial::{About, Change, Diff, Explained, SettingsError, Sources, explain, reanchor, write_page};
 
 /// Explains a diff, and checks every claim of the explanation against it.
 #[derive(Debug, Parser)]
@@ -27,6 +27,9 @@ struct Arguments {
     /// Write the checked tutorial as JSON instead of a page
     #[arg(long)]
     json: bool,
+    /// Show this tutorial, as --json wrote it, instead of writing one; what no longer holds is marked as stale
+    #[arg(long, value_name = "FILE")]
+    tutorial: Option<PathBuf>,
     /// What the change is called
     #[arg(long, value_name = "TEXT", default_value = "")]
     title: String,
@@ -47,6 +50,8 @@ enum Failure {
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("{} is no tutorial as --json writes it: {source}", path.display())]
+    Tutorial { path: PathBuf, source: serde_json::Error },
     #[error("cannot start the runtime: {source}")]
     Runtime { source: io::Error },
     #[error(transparent)]
@@ -68,10 +73,15 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let diff = Arc::new(Diff::parse(read(&arguments.diff)?));
     let about =
         About { title: arguments.title, base: arguments.base, head: arguments.head, ..About::default() };
-    let change = Change { about, diff: diff.clone(), sources: Arc::new(Sources::default()) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| Failure::Runtime { source })?;
-    let explained = runtime.block_on(explain(&change, &provider, &arguments.writer.options()));
+    let explained = match &arguments.tutorial {
+        Some(path) => show(path, &about, &diff)?,
+        None => {
+            let change = Change { about, diff: diff.clone(), sources: Arc::new(Sources::default()) };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|source| Failure::Runtime { source })?;
+            runtime.block_on(explain(&change, &provider, &arguments.writer.options()))
+        }
+    };
     let written = if arguments.out.as_os_str() == "-" {
         write(BufWriter::new(io::stdout().lock()), arguments.json, &explained, &diff)
     } else {
@@ -79,6 +89,21 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             .and_then(|file| write(BufWriter::new(file), arguments.json, &explained, &diff))
     };
     written.map_err(|source| Failure::Write { path: arguments.out, source })
+}
+
+/// Reads a tutorial and carries it over to this diff.
+fn show(path: &PathBuf, about: &About, diff: &Diff) -> Result<Explained, Failure> {
+    let stored: Result<Explained, _> = serde_json::from_slice(&read(path)?);
+    let stored = stored.map_err(|source| Failure::Tutorial { path: path.clone(), source })?;
+    let own = stored.tutorial.about.clone();
+    let or = |named: &String, own: String| if named.is_empty() { own } else { named.clone() };
+    let about = About {
+        title: or(&about.title, own.title),
+        base: or(&about.base, own.base),
+        head: or(&about.head, own.head),
+        ..own
+    };
+    Ok(Explained { tutorial: reanchor(&stored.tutorial, &about, diff).tutorial, ..stored })
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {

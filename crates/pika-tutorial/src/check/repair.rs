@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::diff::{Diff, HunkRef};
 use crate::tutorial::{Evidence, EvidenceState};
 
-use super::quote_lines;
+use super::{TEXT_LINES_MAX, quote_lines};
 
 /// How many hunks are put in.
 const HUNKS_MAX: usize = 3;
@@ -32,7 +32,9 @@ pub(super) fn evidence(diff: &Diff, files: &[usize], texts: &[&str]) -> Vec<Evid
     scored.sort_by_key(|(_, order, _)| *order);
     scored
         .into_iter()
-        .map(|(_, _, hunk)| quote_lines(hunk, 0..hunk.hunk().lines.len(), EvidenceState::Repaired))
+        .map(|(_, _, hunk)| {
+            quote_lines(hunk, 0..hunk.hunk().lines.len(), EvidenceState::Repaired, TEXT_LINES_MAX)
+        })
         .collect()
 }
 
