@@ -58,11 +58,11 @@ fn write(diff: &Diff, sources: &Sources) -> Answer {
         .map(|(group, uses)| {
             let words = words::of_group(diff, &changes, group, &groups, uses);
             let evidence = group.items.iter().flat_map(|item| &changes[*item].spans).map(|span| {
-                ClaimedEvidence::Reference {
-                    hunk: diff.files()[span.file].hunks[span.hunk].id.to_string(),
-                    lines: Some((span.first as u64, span.last as u64)),
-                    path: None,
-                }
+                let hunk = diff.hunk_at(span.file, span.hunk);
+                // A damaged diff has hunks without lines.
+                let has_lines = !hunk.hunk().lines.is_empty();
+                let lines = has_lines.then_some((span.first as u64, span.last as u64));
+                ClaimedEvidence::Reference { hunk: hunk.id().to_string(), lines, path: None }
             });
             let mut affected_files: Vec<String> = Vec::new();
             let mut last = None;

@@ -246,6 +246,11 @@ impl Diff {
         Some(HunkRef { diff: self, file_index, hunk_index })
     }
 
+    /// A hunk by its place, which must be one.
+    pub(crate) fn hunk_at(&self, file_index: usize, hunk_index: usize) -> HunkRef<'_> {
+        HunkRef { diff: self, file_index, hunk_index }
+    }
+
     /// The hunks of one file.
     pub fn hunks_of(&self, file_index: usize) -> impl Iterator<Item = HunkRef<'_>> {
         let count = self.files.get(file_index).map_or(0, |file| file.hunks.len());

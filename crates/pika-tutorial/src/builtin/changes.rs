@@ -2,7 +2,7 @@
 //!
 //! Invariant: every changed line of every hunk, and every hunk without lines, is within the span of some change.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::area::Area;
 use crate::diff::{ChangeStatus, Diff, HunkRef, LineKind};
@@ -78,7 +78,7 @@ fn whole_file(diff: &Diff, file: usize, area: Area) -> Change {
         file,
         deed: deed_of_file(entry.status),
         is_test: area == Area::Tests,
-        spans: diff.hunks_of(file).filter_map(|hunk| span(hunk, |_| true)).collect(),
+        spans: diff.hunks_of(file).map(span).collect(),
         added: entry.added,
         removed: entry.removed,
         ..Change::default()
@@ -93,24 +93,22 @@ fn deed_of_file(status: ChangeStatus) -> Deed {
     }
 }
 
-/// From the first to the last changed line that `is_meant`; of a hunk without changed lines, all of it.
-fn span(hunk: HunkRef<'_>, is_meant: impl Fn(usize) -> bool) -> Option<Span> {
+/// From the first to the last changed line; of a hunk without changed lines, all of it.
+fn span(hunk: HunkRef<'_>) -> Span {
     let lines = &hunk.hunk().lines;
-    let meant = |index: &usize| lines[*index].kind.is_change() && is_meant(*index);
-    let first = (0..lines.len()).find(meant);
-    let last = (0..lines.len()).rev().find(meant);
-    let (first, last) = match (first, last) {
-        (Some(first), Some(last)) => (first + 1, last + 1),
-        _ if lines.iter().any(|line| line.kind.is_change()) => return None,
-        _ => (1, lines.len().max(1)),
-    };
-    Some(Span { file: hunk.file_index(), hunk: hunk.hunk_index(), first, last })
+    let first = lines.iter().position(|line| line.kind.is_change());
+    let last = lines.iter().rposition(|line| line.kind.is_change());
+    let (first, last) =
+        first.zip(last).map_or((1, lines.len().max(1)), |(first, last)| (first + 1, last + 1));
+    Span { file: hunk.file_index(), hunk: hunk.hunk_index(), first, last }
 }
 
 /// The items of one side of a file, and which of them owns each row.
 #[derive(Default)]
 struct SideItems {
     items: Vec<Item>,
+    /// For each item, the one directly around it.
+    parents: Vec<Option<usize>>,
     owners: BTreeMap<usize, usize>,
     names: HashSet<String>,
 }
@@ -119,12 +117,15 @@ impl SideItems {
     /// The outermost item around a row that `is_whole`, else the innermost one.
     fn owner(&self, row: usize, is_whole: impl Fn(&Item) -> bool) -> Option<&Item> {
         let innermost = *self.owners.get(&row)?;
-        let item = &self.items[innermost];
-        // Outer items come before the inner ones.
-        let around = self.items[..innermost].iter().filter(|outer| {
-            outer.depth < item.depth && (outer.first..=outer.last).contains(&row) && is_whole(outer)
-        });
-        Some(around.min_by_key(|outer| outer.depth).unwrap_or(item))
+        let mut found = innermost;
+        let mut around = self.parents[innermost];
+        while let Some(outer) = around {
+            if is_whole(&self.items[outer]) {
+                found = outer;
+            }
+            around = self.parents[outer];
+        }
+        Some(&self.items[found])
     }
 }
 
@@ -148,10 +149,11 @@ fn of_file(
     let is_new = |item: &Item| added_rows.contains(&item.begin) && !base.names.contains(&item.name);
     let is_gone = |item: &Item| removed_rows.contains(&item.begin) && !head.names.contains(&item.name);
 
-    let mut changes: Vec<Change> = Vec::new();
+    let mut changes = Changes { file, area, list: Vec::new(), by_name: HashMap::new() };
     for hunk in diff.hunks_of(file) {
-        // Which change each line of the hunk belongs to.
-        let mut of_line: Vec<Option<usize>> = vec![None; hunk.hunk().lines.len()];
+        // From which line to which the hunk belongs to each change, in the order of their first lines.
+        let mut spans: Vec<(usize, Span)> = Vec::new();
+        let mut places: HashMap<usize, usize> = HashMap::new();
         let mut last: Option<usize> = None;
         for line in hunk.numbered() {
             let (owner, deed) = match line.line.kind {
@@ -169,27 +171,29 @@ fn of_file(
             let is_blank = owner.is_none() && hunk.content(line.line).trim_ascii().is_empty();
             let index = match last.filter(|_| is_blank) {
                 Some(last) => last,
-                None => change_of(&mut changes, file, owner, deed, area),
+                None => changes.find(owner, deed),
             };
             last = Some(index);
             match line.line.kind {
-                LineKind::Added => changes[index].added += 1,
-                LineKind::Removed | LineKind::Context | LineKind::Note => changes[index].removed += 1,
+                LineKind::Added => changes.list[index].added += 1,
+                LineKind::Removed | LineKind::Context | LineKind::Note => changes.list[index].removed += 1,
             }
-            of_line[line.index] = Some(index);
+            let number = line.index + 1;
+            let place = *places.entry(index).or_insert_with(|| {
+                spans.push((index, Span { file, hunk: hunk.hunk_index(), first: number, last: number }));
+                spans.len() - 1
+            });
+            spans[place].1.last = number;
         }
-        for (index, change) in changes.iter_mut().enumerate() {
-            if of_line.contains(&Some(index)) {
-                change.spans.extend(span(hunk, |line| of_line[line] == Some(index)));
-            }
+        if spans.is_empty() {
+            spans.push((changes.find(None, None), span(hunk)));
         }
-        if of_line.iter().all(Option::is_none) {
-            let index = change_of(&mut changes, file, None, None, area);
-            changes[index].spans.extend(span(hunk, |_| true));
+        for (index, span) in spans {
+            changes.list[index].spans.push(span);
         }
     }
     let status = diff.files()[file].status;
-    for change in &mut changes {
+    for change in &mut changes.list {
         change.words = words_of(diff, change);
         if change.kind.is_empty() {
             change.deed = deed_of_file(status);
@@ -197,33 +201,39 @@ fn of_file(
             change.comment = comment_of(diff, change);
         }
     }
-    changes
+    changes.list
 }
 
-fn change_of(
-    changes: &mut Vec<Change>,
+/// The changes of one file.
+struct Changes {
     file: usize,
-    owner: Option<&Item>,
-    deed: Option<Deed>,
     area: Area,
-) -> usize {
-    let name = owner.map_or("", |item| &item.name);
-    if let Some(index) = changes.iter().position(|change| change.name == name) {
-        // A type and what is implemented for it are one change; it is new only when both are.
-        if changes[index].deed != deed.unwrap_or_default() {
-            changes[index].deed = Deed::Changed;
+    list: Vec<Change>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Changes {
+    /// Finds the change of an item, or begins it.
+    fn find(&mut self, owner: Option<&Item>, deed: Option<Deed>) -> usize {
+        let name = owner.map_or("", |item| &item.name);
+        if let Some(index) = self.by_name.get(name).copied() {
+            // A type and what is implemented for it are one change; it is new only when both are.
+            if self.list[index].deed != deed.unwrap_or_default() {
+                self.list[index].deed = Deed::Changed;
+            }
+            return index;
         }
-        return index;
+        self.by_name.insert(name.to_owned(), self.list.len());
+        self.list.push(Change {
+            file: self.file,
+            kind: owner.map_or("", |item| item.kind),
+            name: name.to_owned(),
+            deed: deed.unwrap_or_default(),
+            is_test: self.area == Area::Tests || owner.is_some_and(|item| item.is_test),
+            ..Change::default()
+        });
+        self.list.len() - 1
     }
-    changes.push(Change {
-        file,
-        kind: owner.map_or("", |item| item.kind),
-        name: name.to_owned(),
-        deed: deed.unwrap_or_default(),
-        is_test: area == Area::Tests || owner.is_some_and(|item| item.is_test),
-        ..Change::default()
-    });
-    changes.len() - 1
 }
 
 fn row(number: u64) -> Option<usize> {
@@ -270,6 +280,17 @@ fn side_items(
             found.items.extend(items::list(&text, language).into_iter().map(moved));
         }
     }
+    let mut open: Vec<usize> = Vec::new();
+    for (index, item) in found.items.iter().enumerate() {
+        while open.last().is_some_and(|outer| {
+            let outer = &found.items[*outer];
+            outer.depth >= item.depth || outer.last < item.first
+        }) {
+            open.pop();
+        }
+        found.parents.push(open.last().copied());
+        open.push(index);
+    }
     found.names = found.items.iter().map(|item| item.name.clone()).collect();
     let changed = |line: &crate::diff::NumberedLine<'_>| line.line.kind.is_change();
     let rows = diff.hunks_of(file).flat_map(HunkRef::numbered).filter(changed);
@@ -311,7 +332,7 @@ fn words_of(diff: &Diff, change: &Change) -> HashSet<String> {
 /// The first sentence of a doc comment above a new item, as far as it is new itself.
 fn comment_of(diff: &Diff, change: &Change) -> Option<String> {
     let span = change.spans.first()?;
-    let hunk = diff.hunks_of(span.file).nth(span.hunk)?;
+    let hunk = diff.hunk_at(span.file, span.hunk);
     let lines = hunk.hunk().lines.get(span.first - 1..span.last)?;
     let mut words = String::new();
     for line in lines.iter().filter(|line| line.kind == LineKind::Added) {

@@ -143,6 +143,14 @@ fn changes_without_lines_have_their_step() {
 }
 
 #[test]
+fn a_hunk_that_lost_its_lines_is_still_shown() {
+    let diff = Diff::parse(&b"--- a/x.rs\n+++ b/x.rs\n@@ -1 +1 @@\n"[..]);
+    let checked = explain_by_program(&diff, &Sources::default());
+    assert_eq!((checked.findings.len(), checked.coverage.explained), (0, 1));
+    assert_eq!(checked.steps[0].evidence[0].text, "@@ -1 +1 @@");
+}
+
+#[test]
 fn names_of_the_diff_do_not_leave_their_quotation() {
     let after = "describe('a ` <script>alert(1)</script> ` b', () => {\n  one();\n});\n";
     let (diff, sources) = diff(&[Change { path: "a.js", before: None, after: Some(after) }]);
