@@ -311,12 +311,9 @@ fn side_items(
 fn words_of(diff: &Diff, change: &Change) -> HashSet<String> {
     let mut words = HashSet::new();
     for span in &change.spans {
-        let Some(hunk) = diff.hunks_of(span.file).nth(span.hunk) else {
-            continue;
-        };
-        for line in
-            hunk.hunk().lines[span.first - 1..span.last].iter().filter(|line| line.kind == LineKind::Added)
-        {
+        let hunk = diff.hunk_at(span.file, span.hunk);
+        let lines = hunk.hunk().lines.get(span.first - 1..span.last).unwrap_or_default();
+        for line in lines.iter().filter(|line| line.kind == LineKind::Added) {
             let text = String::from_utf8_lossy(hunk.content(line));
             let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
             for word in text.split(|letter: char| !is_part(letter)) {

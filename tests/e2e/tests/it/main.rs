@@ -12,4 +12,5 @@ mod forge_merge;
 mod forge_push;
 mod forge_restart;
 mod forge_safety;
+mod local;
 mod manifest;
