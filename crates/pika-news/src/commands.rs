@@ -10,7 +10,6 @@ use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use pika_git::Git;
 use pika_news::config::Config;
 use pika_news::store::Store;
 use tokio::runtime::Runtime;
@@ -55,10 +54,4 @@ fn open_store(config: &Config) -> Result<Opened> {
 
 fn database(config: &Config) -> PathBuf {
     config.data.join("pika-news.sqlite")
-}
-
-/// git, where the path that this program was started with says it is.
-fn git() -> Git {
-    let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
-    path.map_or_else(Git::default, Git::new)
 }

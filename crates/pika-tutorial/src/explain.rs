@@ -196,7 +196,7 @@ pub async fn explain(change: &Change, provider: &Provider, options: &ExplainOpti
 }
 
 /// Parsing takes a while; whoever shares this thread need not wait.
-async fn off_thread(work: impl FnOnce() -> Checked + Send + 'static) -> Option<Checked> {
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }
 
@@ -337,7 +337,7 @@ impl Attempt<'_> {
                 Ok(answered) => {
                     self.calls.push(Call { purpose, duration_ms, usage: answered.usage, failure: None });
                     self.failure = failure_before;
-                    let mut attempted = self.check(answered.bytes);
+                    let mut attempted = self.check(answered.bytes).await;
                     if let Some(what) = answered.remark {
                         attempted.checked.findings.push(Finding::Provider { what });
                     }
@@ -358,7 +358,7 @@ impl Attempt<'_> {
             }
         }
         // What came before the failure may hold complete steps.
-        let mut attempted = self.check(partial);
+        let mut attempted = self.check(partial).await;
         if !is_usable(&attempted.checked) {
             return None;
         }
@@ -378,10 +378,21 @@ impl Attempt<'_> {
         true
     }
 
-    fn check(&self, bytes: Vec<u8>) -> Attempted {
+    async fn check(&self, bytes: Vec<u8>) -> Attempted {
+        let diff = self.change.diff.clone();
+        off_thread(move || Attempted::new(bytes, &diff)).await.unwrap_or_else(|| Attempted {
+            bytes: Vec::new(),
+            checked: empty(&self.change.diff),
+            is_readable: false,
+        })
+    }
+}
+
+impl Attempted {
+    fn new(bytes: Vec<u8>, diff: &Diff) -> Attempted {
         let read = read(&bytes);
         let is_readable = read.answer.is_some();
-        let mut checked = check(&self.change.diff, &read.answer.unwrap_or_default());
+        let mut checked = check(diff, &read.answer.unwrap_or_default());
         if !is_readable {
             checked.findings.clear();
         }

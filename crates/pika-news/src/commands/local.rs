@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let provider = arguments.writer.provider(std::env::vars_os().collect())?;
     let folder = std::env::current_dir().context("cannot find the current folder")?;
     super::runtime()?.block_on(async {
-        let tree = WorkTree::find(&super::git(), &folder, configuration())?;
+        let tree = WorkTree::find(&super::serve::git(), &folder, configuration())?;
         let change = read_change(&tree, arguments).await?;
         let explained = explain(&change, &provider, &arguments.writer.options()).await;
         let page = match (&arguments.out, arguments.json) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
+use pika_git::Git;
 use pika_news::auth::Authenticator;
 use pika_news::ci::{Ci, PikaciProgram};
 use pika_news::config::Config;
@@ -73,7 +74,7 @@ impl Server {
         let ci = Ci::new(config.ci.clone(), program);
         let hook_socket_path = std::path::absolute(config.data.join("hook.sock"))?;
         let hook_socket = HookSocket::bind(&hook_socket_path).await?;
-        let forge = Forge::open_with(&super::git(), config, store.clone(), clock, ci).await?;
+        let forge = Forge::open_with(&git(), config, store.clone(), clock, ci).await?;
         install_hooks(&forge, &hook_socket_path).await?;
         let authenticator = Authenticator::new(store);
         Ok(Server { forge, authenticator, listener, hook_socket, hook_socket_path, _lock: lock })
@@ -185,6 +186,12 @@ fn find_pikaci(config: &Config) -> Result<PathBuf> {
             name.display()
         )
     })
+}
+
+/// git, where the path that this program was started with says it is.
+pub(super) fn git() -> Git {
+    let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
+    path.map_or_else(Git::default, Git::new)
 }
 
 /// What a lane's `pikaci` sees: the variables on the list that are set, and nothing else.

@@ -194,8 +194,10 @@ impl<'a> Quotes<'a> {
         };
         let found = |line: &str| {
             let bare = places.get(&key(line));
-            // A note has no mark.
-            if form == Form::Marked { bare.or_else(|| places.get(line.trim_end().as_bytes())) } else { bare }
+            // A note has no mark, and a line of a merge has two.
+            let unmarked = || places.get(line.trim_end().as_bytes());
+            let twice = || places.get(line.get(2..)?.trim_end().as_bytes());
+            if form == Form::Marked { bare.or_else(twice).or_else(unmarked) } else { bare }
         };
         let mut rarest: Option<(usize, &Vec<Place>)> = None;
         for (index, line) in segment.lines.iter().enumerate() {

@@ -265,6 +265,18 @@ fn of_equal_places_the_one_in_the_steps_file_is_taken() {
 }
 
 #[test]
+fn a_merge_is_quoted_with_the_marks_of_both_parents() {
+    let text = "diff --cc both.rs\n--- a/both.rs\n+++ b/both.rs\n@@@ -1,2 -1,2 +1,2 @@@\n  same\n- ours();\n -theirs();\n++merged();\n";
+    let diff = Diff::parse(text.as_bytes());
+    let answer =
+        |text: &str| Answer { executive_summary: "x".to_owned(), steps: vec![step(&[], vec![quote(text)])] };
+    for quoted in ["- ours();\n -theirs();\n++merged();", "++merged();", "merged();"] {
+        assert_eq!(check(&diff, &answer(quoted)).steps[0].state, StepState::Verified, "{quoted}");
+    }
+    assert_eq!(check(&diff, &answer("--merged();")).steps[0].state, StepState::Unsupported);
+}
+
+#[test]
 fn the_json_has_the_words_of_the_contract() {
     let (one, _) = check_one(step(&[], vec![quote("+    new_call();")]));
     let json = serde_json::to_value(&one).unwrap();
