@@ -7,6 +7,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod incus;
 mod test;
 mod tidy;
 
@@ -28,6 +29,10 @@ enum Task {
     Tidy,
     /// Installs what is missing, runs tidy and every test, and ends with a count.
     Test,
+    /// Fetches the kernel and builds the virtiofsd of the test that boots a virtual machine. Part of `test`.
+    VirtualMachine,
+    /// Runs a command beside a private Incus daemon, such as `cargo test -p pikaci-engine`.
+    WithIncus(incus::Arguments),
     /// Builds both programs and serves a sample forge on 127.0.0.1.
     Demo(demo::Arguments),
     /// Prints our figures, each beside a peer's in the same run.
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
     let done = match arguments.task {
         Task::Tidy => tidy::run().map(|()| ExitCode::SUCCESS),
         Task::Test => test::run(),
+        Task::VirtualMachine => test::prepare_virtual_machine().map(|()| ExitCode::SUCCESS),
+        Task::WithIncus(arguments) => incus::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Bench(arguments) => bench::run(&arguments).map(|()| ExitCode::SUCCESS),
     };

@@ -14,8 +14,22 @@ use serde::Deserialize;
 use toml::Spanned;
 
 /// What a lane's `pikaci` sees of the forge's own environment, unless the configuration says otherwise.
-pub const PASS_ENV_DEFAULT: [&str; 9] =
-    ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+pub const PASS_ENV_DEFAULT: [&str; 13] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    // Which Incus, and by which settings.
+    "INCUS_DIR",
+    "INCUS_SOCKET",
+    "XDG_CONFIG_HOME",
+    "PIKACI_INCUS_SETTINGS",
+];
 
 const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 const SLOTS_MAX: usize = 256;

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use pikaci::{JobId, RunId};
+use pikaci::{InstanceType, JobId, RunId};
 
 use crate::run_name::RunName;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 passed or skipped, 1 a job failed, 2 usage or manifest, 3 infrastructure, 4 timed out, 130 cancelled.";
+
+/// The alias of the image that jobs use when they name none.
+const IMAGE_DEFAULT: &str = "pikaci/dev";
 
 /// Runs the jobs of a repository's pikaci.toml, each on a frozen copy of the tree.
 #[derive(Debug, Parser)]
@@ -49,9 +52,25 @@ pub(crate) enum Command {
     },
     /// Show what was prepared for a run
     PreparedOutputs(RunAndJson),
-    /// Write down the end of runs whose pikaci is gone
+    /// Take up or finish runs whose pikaci is gone, and delete instances that nobody waits for
     Sweep,
-    /// Remove runs and snapshots that are not needed
+    /// Take up a run whose pikaci is gone, and see it to its end
+    #[command(hide = true)]
+    Resume(ResumeArguments),
+    /// Make, import and check the images of guests
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Look after the instances that wait for jobs
+    #[command(subcommand)]
+    Pool(PoolCommand),
+    /// Make what jobs need on an Incus server: project, profile, network, certificate
+    InitIncus(InitIncusArguments),
+    /// Examine the Incus server, and say what to do about what is wrong
+    Doctor(DoctorArguments),
+    /// Look after the outputs that are built once and mounted into jobs
+    #[command(subcommand)]
+    Prepared(PreparedCommand),
+    /// Remove runs, snapshots and prepared outputs that are not needed
     Gc(GcArguments),
     /// Print the completions of a shell
     Completions {
@@ -90,9 +109,9 @@ pub(crate) struct RerunArguments {
 /// How jobs are run and shown.
 #[derive(Debug, Args)]
 pub(crate) struct Execution {
-    /// Where the jobs run
-    #[arg(long, value_enum, default_value_t = Executor::Local)]
-    pub(crate) executor: Executor,
+    /// Where the jobs run [default: $PIKACI_EXECUTOR, else local]
+    #[arg(long, value_enum)]
+    pub(crate) executor: Option<Executor>,
     /// How many jobs run at the same time [default: the number of processors]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
@@ -102,6 +121,181 @@ pub(crate) struct Execution {
     /// The name of the new run
     #[arg(long, value_name = "ID", hide = true)]
     pub(crate) run_id: Option<RunId>,
+}
+
+/// `pikaci resume`
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArguments {
+    /// A run id, a unique beginning of one, or `latest`
+    pub(crate) run: RunName,
+    /// How many jobs run at the same time [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+    /// What is printed
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) output: Format,
+}
+
+/// `pikaci image`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build an image for containers, import it, and let an alias mean it
+    Build(ImageBuildArguments),
+    /// Import an image from a file, and let an alias mean it
+    Import {
+        /// A tarball with metadata.yaml and rootfs
+        file: PathBuf,
+        /// The alias
+        #[arg(long, value_name = "NAME", default_value = IMAGE_DEFAULT)]
+        alias: String,
+    },
+    /// List the images of the project
+    List(Json),
+    /// Check that an image keeps the guest contract, with a probe job
+    Verify {
+        /// An alias or a fingerprint
+        #[arg(default_value = IMAGE_DEFAULT)]
+        image: String,
+        /// What kind of instance it is for
+        #[arg(long, value_enum)]
+        instance: Option<Instance>,
+    },
+}
+
+/// `pikaci image build`
+#[derive(Debug, Args)]
+pub(crate) struct ImageBuildArguments {
+    /// What it is made of
+    #[arg(long, value_enum, default_value_t = Recipe::Debian)]
+    pub(crate) recipe: Recipe,
+    /// The release of Debian
+    #[arg(long, value_name = "NAME", default_value = "bookworm")]
+    pub(crate) suite: String,
+    /// A package of Debian beside the smallest system; may be repeated
+    #[arg(long = "package", value_name = "NAME")]
+    pub(crate) packages: Vec<String>,
+    /// Where Debian's packages come from [default: Debian's own servers]
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Option<String>,
+    /// The guest runner, one static file [default: pikaci-incus-run beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runner: Option<PathBuf>,
+    /// The alias
+    #[arg(long, value_name = "NAME", default_value = IMAGE_DEFAULT)]
+    pub(crate) alias: String,
+    /// Write the image to this file and import nothing; ends in .tar.gz, .tar.zst or .tar
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What an image is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Recipe {
+    /// One static program with all the usual commands; for jobs that bring everything else
+    Busybox,
+    /// Debian's smallest system, and packages
+    Debian,
+}
+
+/// `pikaci pool`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoolCommand {
+    /// Bring every pool of the settings to its size
+    Fill,
+    /// Delete every instance that waits
+    Drain,
+    /// Show the instances that wait
+    Show(Json),
+}
+
+/// `pikaci prepared`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PreparedCommand {
+    /// Show what is kept, the newest first, and which builds failed
+    List(Json),
+    /// Show one output, or the log of its failed build
+    Show {
+        /// Its key, the beginning of one, or its name
+        output: String,
+        #[command(flatten)]
+        format: Json,
+    },
+    /// Remove outputs that no run uses, and what is known of failed builds: they are built again when they are needed
+    Rm {
+        /// Keys, beginnings of keys, or names
+        #[arg(required = true)]
+        outputs: Vec<String>,
+    },
+    /// Remove the outputs that were not used for longest, to a budget
+    Gc(PreparedGcArguments),
+}
+
+/// `pikaci prepared gc`
+#[derive(Debug, Args)]
+pub(crate) struct PreparedGcArguments {
+    /// What the outputs of commands may take together
+    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
+    pub(crate) max_size: u64,
+    /// Of how many of the newest runs the outputs stay whatever they take
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) keep: usize,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `pikaci init-incus`
+#[derive(Debug, Args)]
+pub(crate) struct InitIncusArguments {
+    /// The storage pool of instances [default: `default`, else the first, else a new one of the kind dir]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pool: Option<String>,
+    /// Size of an instance's disk, such as 20GiB
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) disk: Option<String>,
+    /// The most instances at once
+    #[arg(long, value_name = "N")]
+    pub(crate) max_instances: Option<u32>,
+    /// A folder whose content may be shared with instances; may be repeated [default: the state root]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) share: Vec<PathBuf>,
+    /// Let jobs that ask for a network reach beyond this host
+    #[arg(long)]
+    pub(crate) egress: bool,
+    /// Where the restricted client certificate and its key are kept, and made when they are not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) certificate: Option<PathBuf>,
+}
+
+/// `pikaci doctor`
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// The image to examine
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE_DEFAULT)]
+    pub(crate) image: String,
+    /// What kind of instance [default: what the image is for]
+    #[arg(long, value_enum)]
+    pub(crate) instance: Option<Instance>,
+    #[command(flatten)]
+    pub(crate) format: Json,
+}
+
+/// What kind of instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Instance {
+    /// A kernel of its own
+    VirtualMachine,
+    /// The host's kernel
+    Container,
+}
+
+impl From<Instance> for InstanceType {
+    fn from(instance: Instance) -> InstanceType {
+        match instance {
+            Instance::VirtualMachine => InstanceType::VirtualMachine,
+            Instance::Container => InstanceType::Container,
+        }
+    }
 }
 
 /// `pikaci logs`
@@ -129,7 +323,10 @@ pub(crate) struct GcArguments {
     /// What runs and snapshots may take together; the oldest runs go until they do
     #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
     pub(crate) max_size: u64,
-    /// How many of the newest runs stay whatever they take
+    /// What the prepared outputs of commands may take together; the longest unused go until they do
+    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
+    pub(crate) max_prepared_size: u64,
+    /// How many of the newest runs stay, and the outputs that they used, whatever they take
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) keep: usize,
     /// Only say what would be removed

@@ -4,12 +4,18 @@
 
 mod cancel;
 mod completions;
+mod doctor;
 mod gc;
+mod image;
 mod init;
+mod init_incus;
 mod list;
 mod logs;
+mod pool;
+mod prepared;
 mod prepared_outputs;
 mod rerun;
+mod resume;
 mod run;
 mod session;
 mod status;
@@ -34,8 +40,14 @@ pub(crate) fn perform(command: Command, config: &Config) -> Result<u8, Failure> 
         Command::Logs(arguments) => logs::logs(&arguments, config),
         Command::Why(arguments) => why::why(&arguments, config),
         Command::Cancel { run } => cancel::cancel(&run, config),
+        Command::Prepared(command) => prepared::prepared(&command, config),
         Command::PreparedOutputs(arguments) => prepared_outputs::prepared_outputs(&arguments, config),
         Command::Sweep => sweep::sweep(config),
+        Command::Resume(arguments) => resume::resume(&arguments, config),
+        Command::Image(command) => image::image(&command, config),
+        Command::Pool(command) => pool::pool(&command, config),
+        Command::InitIncus(arguments) => init_incus::init_incus(&arguments, config),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, config),
         Command::Gc(arguments) => gc::gc(&arguments, config),
         Command::Completions { shell } => Ok(completions::completions(shell)),
     }

@@ -6,9 +6,32 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
+use incus_client::Endpoint;
 use pikaci::StateRoot;
+use pikaci_engine::prepared::NixConfig;
 
+use crate::arguments::Executor;
 use crate::failure::Failure;
+
+/// What Nix reads of the environment (nix(1), "Environment variables"), and where it keeps what it downloads.
+const NIX_VARIABLES: [&str; 15] = [
+    "HOME",
+    "USER",
+    "XDG_CACHE_HOME",
+    "NIX_CONFIG",
+    "NIX_CONF_DIR",
+    "NIX_DAEMON_SOCKET_PATH",
+    "NIX_LOG_DIR",
+    "NIX_PATH",
+    "NIX_REMOTE",
+    "NIX_SSL_CERT_FILE",
+    "NIX_STATE_DIR",
+    "NIX_STORE_DIR",
+    "NIX_USER_CONF_FILES",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+];
 
 /// Where runs are kept below the current folder, when nothing else is said.
 const STATE_FOLDER: &str = ".pikaci";
@@ -24,6 +47,16 @@ pub(crate) struct Config {
     /// The folders that `path` names.
     pub(crate) path_folders: Vec<PathBuf>,
     pub(crate) home: Option<PathBuf>,
+    /// Where jobs run when the arguments do not say.
+    pub(crate) executor: Executor,
+    /// The operator's settings for Incus, when there are any.
+    pub(crate) incus_settings: Option<PathBuf>,
+    /// Where such settings are kept for this user.
+    pub(crate) settings_folder: PathBuf,
+    /// The socket of this host's Incus.
+    pub(crate) incus_socket: Endpoint,
+    /// What Nix is told of this host.
+    pub(crate) nix: NixConfig,
     /// `bwrap`, when it is on the path.
     pub(crate) bubblewrap: Option<PathBuf>,
     /// Whether a person watches standard output.
@@ -49,10 +82,32 @@ impl Config {
             (None, Some(folder)) => current_dir.join(folder),
             (None, None) => current_dir.join(STATE_FOLDER),
         };
+        let executor = match set("PIKACI_EXECUTOR") {
+            None => Executor::Local,
+            Some(word) => Executor::from_str(&word.to_string_lossy(), false).map_err(|_| {
+                Failure::usage_text(format!("PIKACI_EXECUTOR is {word:?}; it takes local or incus"))
+            })?,
+        };
+        let home = set("HOME").map(PathBuf::from);
+        let settings_folder = set("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| home.as_ref().map(|home| home.join(".config")))
+            .unwrap_or_else(|| PathBuf::from("/etc"))
+            .join("pikaci");
+        let named = set("PIKACI_INCUS_SETTINGS").map(|path| current_dir.join(path));
+        let usual = [settings_folder.join("incus.toml"), PathBuf::from("/etc/pikaci/incus.toml")];
+        let incus_settings = named.or_else(|| usual.into_iter().find(|path| path.exists()));
+        let known = NIX_VARIABLES.iter().filter_map(|name| Some((OsString::from(name), set(name)?)));
+        let nix = NixConfig { path: path.clone(), environment: known.collect() };
         Ok(Config {
+            executor,
+            nix,
+            incus_settings,
+            settings_folder,
+            incus_socket: Endpoint::from_variables(&|name| std::env::var_os(name)),
             state: StateRoot::new(state_root),
             bubblewrap: find_program("bwrap", &path_folders),
-            home: set("HOME").map(PathBuf::from),
+            home,
             is_terminal: io::stdout().is_terminal() && set("TERM").is_none_or(|term| term != "dumb"),
             current_dir,
             program,

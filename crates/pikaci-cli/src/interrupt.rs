@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::Failure;
+use crate::failure::{CANCELLED, Failure};
 
-/// The exit code of a cancelled run.
-const CANCELLED: i32 = 130;
 /// Signals this close are one wish: timeout(1) signals its child, and then the group that the child is in.
 const TWIN_MAX: Duration = Duration::from_millis(100);
 
@@ -46,7 +44,7 @@ async fn wait(
         }
         first.get_or_insert_with(Instant::now);
         if cancellation.is_cancelled() {
-            std::process::exit(CANCELLED);
+            std::process::exit(CANCELLED.into());
         }
         cancellation.cancel();
     }

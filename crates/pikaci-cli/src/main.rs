@@ -9,6 +9,7 @@ mod arguments;
 mod commands;
 mod config;
 mod failure;
+mod incus;
 mod init;
 mod interrupt;
 mod output;
@@ -27,7 +28,7 @@ const GUEST_RUN: &str = "guest-run";
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == GUEST_RUN) {
-        return ExitCode::from(pikaci_incus_run::main(words, &|name| std::env::var_os(name)));
+        return ExitCode::from(pikaci_incus_run::main(&[GUEST_RUN], words, &|name| std::env::var_os(name)));
     }
     // Ends with 2 when the arguments make no sense.
     let arguments = Arguments::parse();

@@ -49,6 +49,26 @@ pub enum After {
     RetryIn(Duration),
 }
 
+/// How far an earlier process came with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// An attempt was running.
+    Running {
+        /// The attempt, from 1.
+        attempt: u32,
+    },
+    /// Its latest attempt had failed, and another was to follow.
+    Failed {
+        /// How many attempts there were.
+        attempts: u32,
+    },
+    /// It was over.
+    Ended {
+        /// Whether it passed.
+        has_passed: bool,
+    },
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
@@ -79,6 +99,18 @@ impl Dispatch {
             slots: slots.max(1),
             backoff,
             is_cancelled: false,
+        }
+    }
+
+    /// Takes over what an earlier process came to. A job that is not named waits.
+    pub fn restore(&mut self, job: &JobId, reached: Reached) {
+        let state = match reached {
+            Reached::Running { attempt } => State::Running { attempt },
+            Reached::Failed { attempts } => State::Due { attempt: attempts + 1 },
+            Reached::Ended { has_passed } => State::Ended { has_passed },
+        };
+        if let Some(known) = self.states.get_mut(job) {
+            *known = state;
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use pikaci::{Event, Fault, JobId, JobSpec, RunId, RunRecord, StateRoot};
+use pikaci::{Event, Fault, InstanceType, JobId, JobSpec, RunId, RunRecord, StateRoot};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -29,10 +29,12 @@ struct Case {
     verdict: &'static str,
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     case("passes", "echo hello", Script::Exit(0), "passed passed nobody 0"),
     case("fails", "echo no >&2; exit 7", Script::Exit(7), "failed failed job 7"),
     case("stops at the first failing line", "false\ntrue", Script::Exit(1), "failed failed job 1"),
+    case("is not there", "no-such-program", Script::Exit(127), "failed failed job 127"),
+    case("is no program", "./file", Script::Exit(126), "failed failed job 126"),
     case("is ended by a signal", "kill -9 $$", Script::Exit(137), "failed failed job 137"),
     case(
         "prints what reads like a broken machine",
@@ -92,6 +94,7 @@ impl Fixture {
             slots: 2,
             rerun_of: None,
             backoff: Backoff([Duration::from_millis(1); 2]),
+            nix: crate::prepared::NixConfig::default(),
         }
     }
 
@@ -161,7 +164,9 @@ fn shown(record: &RunRecord) -> String {
 fn take_exam(executor: impl Fn(&Case) -> Arc<dyn Executor>) {
     let fixture = Fixture::new();
     for case in &CASES {
-        let job = JobSpec { timeout_secs: case.timeout_secs, ..sample_shell_job("case", case.command) };
+        let instance = InstanceType::Container;
+        let job =
+            JobSpec { timeout_secs: case.timeout_secs, instance, ..sample_shell_job("case", case.command) };
         let start = Instant::now();
         let cancel_when = |event: &Event| case.is_cancelled && matches!(event, Event::JobStarted { .. });
         let (record, _) = fixture.run(fixture.request(vec![job]), executor(case), cancel_when);
@@ -176,6 +181,13 @@ fn the_scripted_executor_passes_the_exam() {
         let scripts = BTreeMap::from([(JobId::parse("case").unwrap(), vec![case.script.clone()])]);
         Arc::new(ScriptedExecutor::new(scripts))
     });
+}
+
+#[test]
+fn the_incus_executor_passes_the_exam() {
+    let world = crate::executor::incus::tests::World::new();
+    take_exam(|_| world.executor());
+    assert_eq!(world.left_behind(), Vec::<String>::new());
 }
 
 #[test]

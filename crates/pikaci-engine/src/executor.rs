@@ -1,5 +1,6 @@
 //! What runs one attempt at a job. Executors report facts; the run judges them.
 
+pub mod incus;
 pub mod local;
 pub mod scripted;
 
@@ -10,8 +11,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use pikaci::{
-    Digest, ExecutorKind, GuestExit, JobId, JobSpec, RemoteLinuxVmExecutionRecord, RemoteLinuxVmPhaseRecord,
-    RemoteLinuxVmPhaseRecorder, RunId,
+    Digest, ExecutorKind, GuestExit, JobId, JobSpec, RemoteLinuxVmExecutionRecord, RemoteLinuxVmImageRecord,
+    RemoteLinuxVmPhaseRecord, RemoteLinuxVmPhaseRecorder, RunId,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +30,24 @@ pub trait Executor: Send + Sync {
     /// Says everything that can't be had, before anything is made. Empty: go on.
     fn check<'a>(&'a self, jobs: &'a [JobSpec]) -> Boxed<'a, Vec<String>>;
 
-    /// Runs one attempt to its end. When `cancel` is triggered it ends the guest and returns within five seconds.
+    /// What names the image that a job's guest would be made from. The error says why it isn't known.
+    fn image<'a>(&'a self, _job: &'a JobSpec) -> Boxed<'a, Result<String, String>> {
+        Box::pin(std::future::ready(Ok("host".to_owned())))
+    }
+
+    /// Runs one attempt to its end. What it leaves in `/artifacts/out` goes to its output folder, when it has one and has
+    /// passed. When `cancel` is triggered it ends the guest and returns within five seconds.
     fn execute<'a>(&'a self, attempt: &'a Attempt, cancel: &'a CancellationToken) -> Boxed<'a, Execution>;
+
+    /// Takes up an attempt that a process began which is gone. `None`: its guest is gone as well, and nothing is left to
+    /// clean up.
+    fn adopt<'a>(
+        &'a self,
+        _attempt: &'a Attempt,
+        _cancel: &'a CancellationToken,
+    ) -> Boxed<'a, Option<Execution>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// One attempt at a job: what to run, and where its traces go.
@@ -50,10 +67,62 @@ pub struct Attempt {
     pub artifacts_dir: PathBuf,
     /// A folder of this attempt alone that may be filled, and is removed afterwards.
     pub scratch_dir: PathBuf,
+    /// What the guest sees beside the snapshot, read-only.
+    pub shares: Vec<Share>,
+    /// For a job that prepares an output: a folder of this attempt alone, in which `out` becomes the output.
+    pub output_dir: Option<PathBuf>,
     /// What the executor did.
     pub host_log: HostLog,
     /// Tells the run what happens meanwhile.
     pub reports: mpsc::Sender<Report>,
+}
+
+/// A folder of the host that a guest sees read-only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Where it is.
+    pub source: PathBuf,
+    /// Where the guest sees it.
+    pub path: String,
+    /// What shows in the guest that it is mounted.
+    pub proof: Proof,
+    /// The name of the output and what it needs of the image, if it says so.
+    pub contract: Option<(String, String)>,
+}
+
+/// What shows in a guest that a share is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Its sentinel file holds this.
+    Sentinel(String),
+    /// A file in it is there, of this size: for folders that can't be given a sentinel.
+    Witness {
+        /// Relative to the share.
+        file: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Nothing does.
+    None,
+}
+
+impl Share {
+    /// What the guest runner is told, so that it makes sure.
+    pub(crate) fn proof_arguments(&self) -> Vec<String> {
+        let (option, value) = match &self.proof {
+            Proof::Sentinel(digest) => ("--sentinel", format!("{}={digest}", self.path)),
+            Proof::Witness { file, bytes } => ("--witness", format!("{}/{file}={bytes}", self.path)),
+            Proof::None => return Vec::new(),
+        };
+        vec![option.to_owned(), value]
+    }
+}
+
+impl Attempt {
+    /// Where the output of a job that prepares one is to be put.
+    pub(crate) fn out(&self) -> Option<PathBuf> {
+        self.output_dir.as_deref().map(crate::prepared::Store::out_in)
+    }
 }
 
 /// What an executor tells while it works.
@@ -110,6 +179,16 @@ impl<'a> Phases<'a> {
         done
     }
 
+    /// Notes the image that the instance was made from.
+    pub fn set_incus_image(&mut self, image: RemoteLinuxVmImageRecord) {
+        self.recorder.set_incus_image(image);
+    }
+
+    /// Notes what the instance's disk is made by.
+    pub fn set_storage_driver(&mut self, driver: Option<String>) {
+        self.recorder.set_storage_driver(driver);
+    }
+
     /// The record.
     pub fn finish(self) -> RemoteLinuxVmExecutionRecord {
         self.recorder.finish()
@@ -136,5 +215,7 @@ pub(crate) fn sample_shell_job(id: &str, command: &str) -> JobSpec {
         instance: pikaci::InstanceType::default(),
         cpus: 2,
         memory_bytes: 1 << 30,
+        disk_bytes: None,
+        output: None,
     }
 }

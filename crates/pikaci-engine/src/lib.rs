@@ -5,6 +5,7 @@
 //! - **source**: the working tree or the commit that is tested; it is frozen into a **snapshot**.
 //! - **executor**: makes a guest for one attempt at a job, runs the command in it, and reports facts.
 //! - **dispatch**: decides which job may start, which is skipped, and which is tried again.
+//! - **prepared output**: what a job of its own builds once for the same inputs, mounted into the jobs that name it.
 //! - **slot**: the right to run one job; a run has so many.
 //! - **sweep**: finishing the records of runs whose process is gone.
 //!
@@ -12,18 +13,22 @@
 //! wait has a deadline.
 
 pub mod artifacts;
+mod described;
 pub mod dispatch;
 #[cfg(test)]
 mod exam;
 pub mod executor;
 pub mod gc;
 pub mod host_log;
+pub mod image;
+pub mod prepared;
 pub mod recover;
 pub mod run;
 pub mod snapshot;
 
 pub use executor::Executor;
+pub use executor::incus::{IncusExecutor, IncusSettings, PoolSettings};
 pub use executor::local::{LocalConfig, LocalExecutor};
 pub use recover::sweep;
-pub use run::{RunError, RunRequest, rerun, run};
+pub use run::{ResumeError, RunError, RunRequest, rerun, resume, run};
 pub use snapshot::Source;

@@ -4,6 +4,7 @@
 //! machinery. Who sweeps holds the run's lock, so nothing is finished twice.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use jiff::Timestamp;
 use pikaci::guest::{GuestResult, RESULT_NAME};
@@ -59,9 +60,10 @@ fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
     if writer.record().status != RunStatus::Running {
         return Ok(writer.record().outcome.clone().unwrap_or(Outcome::Failed));
     }
+    let is_cancelled = writer.is_cancel_requested();
     for job in writer.record().jobs.clone() {
         if job.status == JobStatus::Running {
-            let job = judged(state, run, job);
+            let job = judged(state, run, job, is_cancelled);
             writer.append(&Event::JobFinished { run_id: run.clone(), job })?;
         }
     }
@@ -76,6 +78,7 @@ fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
     let has_unstarted = plan.is_none() || !unstarted.is_empty();
     let mut record = writer.record().clone();
     let (status, outcome, fault) = match run_verdict(&record.jobs) {
+        _ if is_cancelled => (RunStatus::Failed, Outcome::Cancelled, Some(Fault::User)),
         // Jobs that never began are missing, and nobody decided that.
         (RunStatus::Passed | RunStatus::Skipped, _, _) if has_unstarted => {
             (RunStatus::Failed, Outcome::Failed, Some(Fault::Infra))
@@ -99,7 +102,7 @@ fn remove_scratch(state: &StateRoot, run: &RunId) {
     }
 }
 
-fn judged(state: &StateRoot, run: &RunId, mut job: JobRecord) -> JobRecord {
+fn judged(state: &StateRoot, run: &RunId, mut job: JobRecord, is_cancelled: bool) -> JobRecord {
     // Between two attempts, there is nothing new to judge.
     if let Some(latest) = job.attempts.last().filter(|latest| latest.started_at == job.started_at).cloned() {
         job.status = JobStatus::Failed;
@@ -110,6 +113,7 @@ fn judged(state: &StateRoot, run: &RunId, mut job: JobRecord) -> JobRecord {
     }
     let judged = verdict(match read_result(state, run, &job) {
         Some(result) => GuestExit::Result(result),
+        None if is_cancelled => GuestExit::Cancelled,
         None => GuestExit::NoResult { detail: "interrupted: the pikaci that ran it is gone".to_owned() },
     });
     let finished_at = Timestamp::now();
@@ -158,8 +162,13 @@ fn never_began(job: &JobSpec, run: &RunRecord) -> JobRecord {
 
 /// The result that the job's guest left, unless it says that the runner was told to stop: by the loss of its process.
 fn read_result(state: &StateRoot, run: &RunId, job: &JobRecord) -> Option<GuestResult> {
+    read_result_in(&state.artifacts_dir(run, &job.id))
+}
+
+/// The same, by the folder.
+pub(crate) fn read_result_in(artifacts: &Path) -> Option<GuestResult> {
     use pikaci::guest::GuestStatus;
-    let file = open_in_run_beneath(&state.artifacts_dir(run, &job.id), RESULT_NAME.as_ref()).ok()??;
+    let file = open_in_run_beneath(artifacts, RESULT_NAME.as_ref()).ok()??;
     let mut content = Vec::new();
     file.take(RESULT_BYTES_MAX).read_to_end(&mut content).ok()?;
     GuestResult::parse(&content).ok().filter(|result| result.status != GuestStatus::Cancelled)

@@ -4,7 +4,9 @@
 //! event is on disk before the observer hears of it; whatever happens after the folder exists, the run is finished.
 
 mod request;
+mod resume;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +15,8 @@ use pikaci::store::{guest_log_path, host_log_path};
 use pikaci::verdict::run_verdict;
 use pikaci::{
     AttemptRecord, Digest, Event, Fault, GuestExit, JobId, JobRecord, JobSpec, JobStatus, Outcome,
-    PlanRecord, RemoteLinuxVmExecutionRecord, RunRecord, RunStatus, RunWriter, SCHEMA_VERSION, StoreError,
-    verdict,
+    PlanRecord, PrepareTiming, PreparedOutputRecord, PreparedOutputsRecord, RemoteLinuxVmExecutionRecord,
+    RunRecord, RunStatus, RunWriter, SCHEMA_VERSION, StoreError, verdict,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,10 +24,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use request::{Input, RerunError, RunRequest, rerun};
+pub use resume::{ResumeError, resume};
 
+use crate::described::described;
 use crate::dispatch::{Action, After, Backoff, Dispatch};
-use crate::executor::{Attempt, Execution, Executor, Report};
+use crate::executor::{Attempt, Execution, Executor, Report, Share};
 use crate::host_log::HostLog;
+use crate::prepared::{self, Begun, Made, Realised, Site, Store};
 use crate::snapshot::{self, SnapshotError};
 
 const REPORTS_MAX: usize = 64;
@@ -66,11 +71,35 @@ pub async fn run(
     let started = request.started(Timestamp::now());
     let writer = RunWriter::create(&request.state, &started)?;
     observer(&started);
-    let mut run = Run { writer, observer, request, executor, cleanups: JoinSet::new(), is_cancelled: false };
+    let mut run = Run::new(writer, observer, request, executor);
     let end = run.work(cancel).await?;
     run.finish(end)?;
     run.clean_up().await?;
     Ok(run.writer.record().clone())
+}
+
+/// What a task needs to work on an attempt.
+struct OwnSite {
+    state: pikaci::StateRoot,
+    executor: Arc<dyn Executor>,
+    nix: prepared::NixConfig,
+    needed: Vec<(String, Digest)>,
+}
+
+impl OwnSite {
+    /// Runs a job, or has the output that it prepares.
+    async fn work(&self, attempt: &Attempt, begun: Begun, cancel: &CancellationToken) -> Made {
+        if let Some(output) = &attempt.job.output {
+            let (state, executor, nix) = (&self.state, self.executor.as_ref(), &self.nix);
+            let site = Site { state, executor, nix, needed: self.needed.clone() };
+            return prepared::realise(&site, attempt, output, begun, cancel).await;
+        }
+        let execution = match begun {
+            Begun::Not => self.executor.execute(attempt, cancel).await,
+            Begun::Before => resume::take_up(self.executor.as_ref(), attempt, cancel).await,
+        };
+        Made { execution, output: None }
+    }
 }
 
 /// How a run's work ended, beside what its jobs say.
@@ -92,6 +121,9 @@ struct Run<'o> {
     executor: Arc<dyn Executor>,
     cleanups: JoinSet<(JobId, Result<(), String>)>,
     is_cancelled: bool,
+    /// The outputs that are there, by name, held until the run is over.
+    outputs: BTreeMap<String, Arc<Realised>>,
+    output_records: Vec<PreparedOutputRecord>,
 }
 
 /// What a finished attempt hands back.
@@ -100,6 +132,27 @@ struct Attempted {
     number: u32,
     started_at: Timestamp,
     execution: Execution,
+    output: Option<(Arc<Realised>, PreparedOutputRecord)>,
+}
+
+impl<'o> Run<'o> {
+    fn new(
+        writer: RunWriter,
+        observer: Observer<'o>,
+        request: RunRequest,
+        executor: Arc<dyn Executor>,
+    ) -> Run<'o> {
+        Run {
+            writer,
+            observer,
+            request,
+            executor,
+            cleanups: JoinSet::new(),
+            is_cancelled: false,
+            outputs: BTreeMap::new(),
+            output_records: Vec::new(),
+        }
+    }
 }
 
 impl Run<'_> {
@@ -137,7 +190,8 @@ impl Run<'_> {
         let plan_path = self.writer.write_plan(&plan)?;
         let jobs = plan.jobs.iter().map(|job| job.id.clone()).collect();
         self.append(&Event::Planned { run_id, plan_path, jobs })?;
-        self.dispatch(&frozen, cancel).await?;
+        let dispatch = Dispatch::new(&self.request.jobs, self.request.slots, self.request.backoff);
+        self.dispatch(dispatch, Vec::new(), &frozen, cancel).await?;
         Ok(End::Jobs)
     }
 
@@ -159,11 +213,27 @@ impl Run<'_> {
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err((Fault::Infra, error.to_string())))
     }
 
-    async fn dispatch(&mut self, frozen: &Frozen, cancel: &CancellationToken) -> Result<(), StoreError> {
-        let mut dispatch = Dispatch::new(&self.request.jobs, self.request.slots, self.request.backoff);
+    /// Runs all jobs to their end. `orphans` are attempts of a process that is gone: they are taken up first.
+    async fn dispatch(
+        &mut self,
+        mut dispatch: Dispatch,
+        orphans: Vec<resume::RunningAttempt>,
+        frozen: &Frozen,
+        cancel: &CancellationToken,
+    ) -> Result<(), StoreError> {
         let (reports, mut reported) = mpsc::channel(REPORTS_MAX);
         let mut attempts: JoinSet<Result<Attempted, (JobId, u32, Timestamp)>> = JoinSet::new();
         let mut retries: JoinSet<JobId> = JoinSet::new();
+        for resume::RunningAttempt { job, number, started_at } in orphans {
+            let prepared = self.attempt(&job, number, frozen, reports.clone());
+            let (site, cancel) = (self.own_site(&job), cancel.clone());
+            attempts.spawn(async move {
+                let attempted = prepared.map_err(|()| (job.clone(), number, started_at))?;
+                let made = site.work(&attempted, Begun::Before, &cancel).await;
+                let Made { execution, output } = made;
+                Ok(Attempted { job, number, started_at, execution, output })
+            });
+        }
         loop {
             for action in dispatch.decide() {
                 match action {
@@ -171,11 +241,12 @@ impl Run<'_> {
                     Action::Start { job, attempt } => {
                         let started_at = self.start(&job, attempt)?;
                         let prepared = self.attempt(&job, attempt, frozen, reports.clone());
-                        let (executor, cancel) = (Arc::clone(&self.executor), cancel.clone());
+                        let (site, cancel) = (self.own_site(&job), cancel.clone());
                         attempts.spawn(async move {
                             let attempted = prepared.map_err(|()| (job.clone(), attempt, started_at))?;
-                            let execution = executor.execute(&attempted, &cancel).await;
-                            Ok(Attempted { job, number: attempt, started_at, execution })
+                            let made = site.work(&attempted, Begun::Not, &cancel).await;
+                            let Made { execution, output } = made;
+                            Ok(Attempted { job, number: attempt, started_at, execution, output })
                         });
                     }
                 }
@@ -184,6 +255,12 @@ impl Run<'_> {
                 break;
             }
             tokio::select! {
+                // A job that ends because of the cancel must not be seen before it: another one would be started.
+                biased;
+                () = cancel.cancelled(), if !self.is_cancelled => {
+                    self.note_cancel()?;
+                    dispatch.cancel();
+                }
                 Some(ended) = attempts.join_next() => {
                     // Reports of the attempt were sent before it ended.
                     while let Ok(report) = reported.try_recv() {
@@ -193,10 +270,6 @@ impl Run<'_> {
                 }
                 Some(report) = reported.recv() => self.report(report)?,
                 Some(Ok(job)) = retries.join_next() => dispatch.retry(&job),
-                () = cancel.cancelled(), if !self.is_cancelled => {
-                    self.note_cancel()?;
-                    dispatch.cancel();
-                }
             }
         }
         Ok(())
@@ -256,10 +329,66 @@ impl Run<'_> {
             finished_at: None,
             exit_code: None,
             message: None,
-            pre_execution_prepare_duration_ms: None,
+            pre_execution_prepare_duration_ms: self.prepare_ms(spec),
             remote_linux_vm_execution: None,
             attempts: Vec::new(),
         })
+    }
+
+    /// What a job's attempt works with beside the executor, owned by its task.
+    fn own_site(&self, job: &JobId) -> OwnSite {
+        let spec = self.spec(job);
+        let needed = spec.into_iter().flat_map(|spec| &spec.prepared);
+        let needed = needed.filter_map(|name| Some((name.clone(), self.outputs.get(name)?.kept.key.clone())));
+        OwnSite {
+            state: self.request.state.clone(),
+            executor: Arc::clone(&self.executor),
+            nix: self.request.nix.clone(),
+            needed: needed.collect(),
+        }
+    }
+
+    fn shares_of(&self, name: &str) -> Option<Vec<Share>> {
+        let maker = self.request.jobs.iter().filter_map(|job| job.output.as_ref());
+        let output = maker.into_iter().find(|output| output.name == name)?;
+        Some(self.outputs.get(name)?.kept.shares(&output.mount))
+    }
+
+    /// Milliseconds that a job's outputs took, the longest of them: they are made at the same time.
+    fn prepare_ms(&self, spec: &JobSpec) -> Option<u64> {
+        let is_meant = |record: &&PreparedOutputRecord| {
+            spec.prepared.iter().any(|name| record.node_id == format!("prepared/{name}"))
+        };
+        self.output_records.iter().filter(is_meant).filter_map(|record| record.duration_ms).max()
+    }
+
+    /// Notes an output that is there now. It stays while the run lives.
+    fn has_output(
+        &mut self,
+        realised: Arc<Realised>,
+        record: PreparedOutputRecord,
+        started_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let run_id = self.request.run_id.clone();
+        let timing = PrepareTiming {
+            node_id: record.node_id.clone(),
+            started_at,
+            finished_at: Timestamp::now(),
+            duration_ms: record.duration_ms.unwrap_or(0),
+        };
+        if let Some(warning) = &record.warning {
+            let message = format!("{}: {warning}", record.node_id);
+            self.append(&Event::Notice { run_id: run_id.clone(), message })?;
+        }
+        self.outputs.insert(realised.kept.name.clone(), realised);
+        self.output_records.retain(|known| known.node_id != record.node_id);
+        self.output_records.push(record);
+        self.output_records.sort_by(|one, other| one.node_id.cmp(&other.node_id));
+        let outputs = self.output_records.clone();
+        let written = PreparedOutputsRecord { schema_version: SCHEMA_VERSION, outputs };
+        let prepared_outputs_path = self.writer.write_prepared_outputs(&written)?;
+        self.append(&Event::PreparedOutputsWritten { run_id: run_id.clone(), prepared_outputs_path })?;
+        self.append(&Event::PrepareFinished { run_id, timing })
     }
 
     /// Makes what an attempt is given. An error is said in the host log where there can be one.
@@ -272,6 +401,9 @@ impl Run<'_> {
     ) -> Result<Attempt, ()> {
         let (state, run_id) = (&self.request.state, &self.request.run_id);
         let spec = self.spec(job).ok_or(())?.clone();
+        let shares = spec.prepared.iter().filter_map(|name| self.shares_of(name)).flatten().collect();
+        let new_folder = || Store::new(state).new_folder(run_id, job.as_str(), number);
+        let output_dir = spec.output.as_ref().map(|_| new_folder());
         let host_log = HostLog::open(&state.host_log(run_id, job)).map_err(|_| ())?;
         host_log.line(format!("attempt {number} of job {job}, run {run_id}"));
         Ok(Attempt {
@@ -282,6 +414,8 @@ impl Run<'_> {
             snapshot_digest: frozen.digest.clone(),
             artifacts_dir: state.artifacts_dir(run_id, job),
             scratch_dir: state.run_dir(run_id).join("scratch").join(format!("{job}-{number}")),
+            shares,
+            output_dir,
             host_log,
             reports,
         })
@@ -294,7 +428,10 @@ impl Run<'_> {
         retries: &mut JoinSet<JobId>,
     ) -> Result<(), StoreError> {
         let (job, number, started_at, exit, record) = match ended {
-            Ok(Ok(Attempted { job, number, started_at, execution })) => {
+            Ok(Ok(Attempted { job, number, started_at, execution, output })) => {
+                if let Some((realised, record)) = output {
+                    self.has_output(realised, record, started_at)?;
+                }
                 let (named, cleanup) = (job.clone(), execution.cleanup);
                 self.cleanups.spawn(async move { (named, cleanup.await) });
                 (job, number, started_at, execution.exit, Some(execution.record))
@@ -473,17 +610,6 @@ fn fault_of(error: &SnapshotError) -> Fault {
         | SnapshotError::Git(GitFailure::NoRepository { .. } | GitFailure::NoRevision { .. }) => Fault::Job,
         SnapshotError::Io { .. } | SnapshotError::Git(_) => Fault::Infra,
     }
-}
-
-/// An error with all its causes, in one line.
-fn described(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

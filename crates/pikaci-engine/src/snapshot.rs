@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pikaci::Digest;
+use pikaci::manifest::PathFilter;
 
 pub(crate) use cache::FOLDER as CACHE_FOLDER;
 pub use git::GitFailure;
@@ -156,6 +157,14 @@ pub fn take(request: &SnapshotRequest) -> Result<Snapshot, SnapshotError> {
 /// Finds a whole snapshot; `None` when it was collected, or never finished.
 pub fn find(snapshots_dir: &Path, digest: &Digest) -> Option<PathBuf> {
     list::is_whole(snapshots_dir, digest).then(|| snapshots_dir.join(digest))
+}
+
+/// Describes the files and links of a snapshot that a filter meets, by path and content, so that the same bytes mean the
+/// same inputs. Empty when it meets none; `None` when the snapshot is not whole.
+pub(crate) fn described(snapshots_dir: &Path, digest: &Digest, filter: &PathFilter) -> Option<Vec<u8>> {
+    let mut nodes = list::read(snapshots_dir, digest)?;
+    nodes.retain(|path, node| *node != tree::Node::Folder && filter.matches(&[git::path_of(path)]));
+    Some(if nodes.is_empty() { Vec::new() } else { tree::digest(&nodes).as_str().as_bytes().to_vec() })
 }
 
 /// Lets a folder of a snapshot be changed again, so that it can be moved or emptied.

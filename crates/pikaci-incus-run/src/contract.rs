@@ -16,6 +16,8 @@ pub const ARTIFACTS_PATH: &str = "/artifacts";
 pub const CARGO_HOME_PATH: &str = "/cargo-home";
 /// Writable; `CARGO_TARGET_DIR`.
 pub const CARGO_TARGET_PATH: &str = "/cargo-target";
+/// Which job was started in this guest, and by which runner. On a file system that a boot empties.
+pub const RUN_FOLDER_PATH: &str = "/run/pikaci";
 /// The file at the root of every share that holds its digest.
 pub const SENTINEL_NAME: &str = ".pikaci-share";
 
@@ -26,6 +28,9 @@ pub const USER: &str = "pikaci";
 pub const LOG_NAME: &str = "guest.log";
 /// The result, below the artifacts.
 pub const RESULT_NAME: &str = "result.json";
+
+/// How much of the command's output is kept in the log. What follows is read, and left out.
+pub const LOG_BYTES_MAX: u64 = 1 << 30;
 
 /// What a command finds programs with when the runner has no `PATH` of its own.
 pub(crate) const PATH_DEFAULT: &str =

@@ -7,6 +7,12 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+/// For the runner's own word that the log is full, beyond its limit.
+pub(crate) const LOG_MARGIN_BYTES: u64 = 4096;
+
 /// The open log of one command.
 pub(crate) struct GuestLog {
     path: PathBuf,
@@ -39,7 +45,7 @@ impl GuestLog {
     /// Puts the log back under its name if the command took it away, and says so when it had to.
     ///
     /// Nothing is flushed to the disk: that takes longer than writing it, and a guest that loses its power has no result.
-    pub(crate) fn finish(&self) -> io::Result<Option<String>> {
+    pub(crate) fn finish(&self, bytes_max: u64) -> io::Result<Option<String>> {
         let ours = self.file.metadata()?;
         let is_there = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino()));
@@ -49,7 +55,8 @@ impl GuestLog {
         let temporary = self.path.with_extension("log.new");
         let _ = fs::remove_file(&temporary);
         let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
-        copy_all(&self.file, &mut copy)?;
+        // The command owns the file, and may have made it longer than any disk.
+        copy_first(&self.file, &mut copy, bytes_max.saturating_add(LOG_MARGIN_BYTES))?;
         clear(&self.path)?;
         fs::rename(&temporary, &self.path)?;
         Ok(Some("the command removed or replaced guest.log; it was restored".to_owned()))
@@ -66,12 +73,29 @@ pub(crate) fn clear(path: &Path) -> io::Result<()> {
     }
 }
 
-fn copy_all(from: &File, to: &mut File) -> io::Result<()> {
+/// Opens a file that a command may have put something else in the place of; `None` when there is no plain file.
+///
+/// No link is followed, and nothing is waited for.
+pub(crate) fn open_plain(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(opened) => {
+            let file = File::from(opened);
+            Ok(if file.metadata()?.is_file() { Some(file) } else { None })
+        }
+        // Nothing; below something that is no folder; a link; a socket (open(2)).
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn copy_first(from: &File, to: &mut File, bytes_max: u64) -> io::Result<()> {
     use io::Write as _;
     let mut offset = 0;
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        match from.read_at(&mut buffer, offset)? {
+        let room = usize::try_from(bytes_max - offset).unwrap_or(usize::MAX).min(buffer.len());
+        match from.read_at(&mut buffer[..room], offset)? {
             0 => return Ok(()),
             count => {
                 to.write_all(&buffer[..count])?;

@@ -50,11 +50,21 @@ impl Default for GuestPaths {
 
 /// What proves that a share is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sentinel {
-    /// The mount point.
-    pub share: PathBuf,
-    /// What its sentinel file must hold.
-    pub digest: String,
+pub enum Sentinel {
+    /// A file of its own, with what it must hold.
+    File {
+        /// The mount point.
+        share: PathBuf,
+        /// What its sentinel file must hold.
+        digest: String,
+    },
+    /// One of its files, for a share that can't be given another one, such as a path of the Nix store.
+    Witness {
+        /// The file.
+        file: PathBuf,
+        /// How many bytes it must have.
+        bytes: u64,
+    },
 }
 
 /// Why a command cannot be started. Always the host's or the image's mistake, never the command's.
@@ -84,6 +94,14 @@ pub enum JobError {
         /// What opening the sentinel said.
         source: io::Error,
     },
+    /// A share lacks the file that shows that it is mounted.
+    #[error("{} is not there: its share is not mounted", file.display())]
+    NoWitness {
+        /// The file.
+        file: PathBuf,
+        /// What looking at it said.
+        source: io::Error,
+    },
     /// A share is another one than it should be.
     #[error("{} holds {found:?} where {expected} was to be mounted", share.display())]
     WrongShare {
@@ -93,6 +111,12 @@ pub enum JobError {
         expected: String,
         /// The digest that is.
         found: String,
+    },
+    /// The guest was to have a network.
+    #[error("no interface had an address within {} ms; the job asks for a network", after.as_millis())]
+    NoNetwork {
+        /// How long was waited.
+        after: Duration,
     },
     /// There is no such user.
     #[error("there is no user {user} in /etc/passwd; this image was not made for pikaci")]
@@ -142,31 +166,33 @@ impl GuestJob {
 impl Sentinel {
     /// Makes sure that the share is there, and is the one that was meant.
     pub(crate) fn check(&self) -> Result<(), JobError> {
-        let found = fs::read_to_string(self.share.join(SENTINEL_NAME))
-            .map_err(|source| JobError::NotMounted { share: self.share.clone(), source })?;
-        if found.trim_end() != self.digest {
-            return Err(JobError::WrongShare {
-                share: self.share.clone(),
-                expected: self.digest.clone(),
-                found: found.chars().take(80).collect(),
-            });
+        match self {
+            Sentinel::File { share, digest } => {
+                let found = fs::read_to_string(share.join(SENTINEL_NAME))
+                    .map_err(|source| JobError::NotMounted { share: share.clone(), source })?;
+                let found = found.trim_end();
+                if found == digest { Ok(()) } else { Err(wrong(share, digest, found)) }
+            }
+            Sentinel::Witness { file, bytes } => {
+                let found = fs::symlink_metadata(file)
+                    .map_err(|source| JobError::NoWitness { file: file.clone(), source })?
+                    .len();
+                if found == *bytes { Ok(()) } else { Err(wrong(file, &count(*bytes), &count(found))) }
+            }
         }
-        Ok(())
     }
 }
 
-impl JobError {
-    /// The error and its causes, in one line.
-    pub(crate) fn message(&self) -> String {
-        let mut message = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            message.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        message
-    }
+fn count(bytes: u64) -> String {
+    format!("{bytes} bytes")
+}
 
+fn wrong(share: &Path, expected: &str, found: &str) -> JobError {
+    let found = found.chars().take(80).collect();
+    JobError::WrongShare { share: share.to_owned(), expected: expected.to_owned(), found }
+}
+
+impl JobError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JobError {
         move |source| JobError::Io { action, path: path.to_owned(), source }
     }

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
-    ExitCode::from(pikaci_incus_run::main(arguments, &|name| std::env::var_os(name)))
+    ExitCode::from(pikaci_incus_run::main(&[], arguments, &|name| std::env::var_os(name)))
 }

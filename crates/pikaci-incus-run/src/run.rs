@@ -10,19 +10,20 @@ use std::os::unix::fs::fchown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use rustix::process::{Pid, WaitStatus};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use rustix::process::Pid;
 
-use crate::contract::{LOG_NAME, PATH_DEFAULT, RESULT_NAME};
+use crate::contract::{LOG_BYTES_MAX, LOG_NAME, PATH_DEFAULT, RESULT_NAME};
 use crate::follow::Tee;
 use crate::guest_log::{GuestLog, clear};
 use crate::job::{GuestJob, GuestPaths, JobError, Sentinel, make_folder};
+use crate::network::{self, Watch};
+use crate::one_line;
+use crate::orders::{Orders, Stop, Wakeup};
 use crate::processes;
 use crate::pump::Pump;
 use crate::report::{GuestReport, GuestStatus};
@@ -32,12 +33,19 @@ use crate::user::CommandUser;
 const INHERITED: [&str; 4] = ["TMPDIR", "TZ", "RUSTUP_HOME", "SSL_CERT_FILE"];
 /// What background processes get when the command itself has ended.
 const LEFTOVER_GRACE: Duration = Duration::from_millis(200);
+const SENTINEL_LOOKS_EVERY: Duration = Duration::from_millis(3);
 
 /// How a command is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOptions {
     /// What must be mounted.
     pub sentinels: Vec<Sentinel>,
+    /// How long all of them together may take to appear.
+    pub sentinel_wait: Duration,
+    /// How long the guest may take to have an address; zero: none is waited for.
+    pub network_wait: Duration,
+    /// How much of the command's output is kept.
+    pub log_bytes_max: u64,
     /// Whether the end of standard input is an order to stop.
     pub has_lifeline: bool,
     /// Whether the command's output is not printed.
@@ -52,6 +60,9 @@ impl Default for RunOptions {
     fn default() -> RunOptions {
         RunOptions {
             sentinels: Vec::new(),
+            sentinel_wait: Duration::ZERO,
+            network_wait: Duration::ZERO,
+            log_bytes_max: LOG_BYTES_MAX,
             has_lifeline: false,
             is_quiet: false,
             keeps_user: false,
@@ -60,29 +71,43 @@ impl Default for RunOptions {
     }
 }
 
-enum Wakeup {
-    Ended(io::Result<WaitStatus>),
-    Stop(Stop),
+/// How a run ended, and whether `result.json` says so.
+pub(crate) struct Ended {
+    pub(crate) report: GuestReport,
+    pub(crate) is_written: bool,
 }
 
-enum Stop {
-    Signal,
-    Lifeline,
+enum NotStarted {
+    Refused(JobError),
+    Stopped(Stop),
+}
+
+impl From<JobError> for NotStarted {
+    fn from(error: JobError) -> NotStarted {
+        NotStarted::Refused(error)
+    }
 }
 
 /// Runs the command that the environment names, and leaves `guest.log` and `result.json` in the artifacts.
 ///
 /// Whatever goes wrong becomes a report; it is written wherever the artifacts can be written.
-pub fn run(
+pub(crate) fn run(
+    orders: &Orders,
     environment: &dyn Fn(&str) -> Option<OsString>,
     paths: &GuestPaths,
     options: &RunOptions,
-) -> GuestReport {
-    let (mut report, tee) = match prepare(environment, paths, options) {
-        Ok(prepared) => prepared.run(options),
-        Err(error) => (GuestReport::refused(error.message()), None),
+) -> Ended {
+    let (mut report, tee) = match prepare(orders, environment, paths, options) {
+        Ok(prepared) => prepared.run(orders, options),
+        Err(NotStarted::Refused(error)) => (GuestReport::refused(one_line(&error)), None),
+        Err(NotStarted::Stopped(stop)) => {
+            let message = format!("{} before the command was started", stop.reason());
+            (GuestReport::not_started(GuestStatus::Cancelled, message), None)
+        }
     };
-    if let Err(error) = report.write(&paths.artifacts) {
+    let written = report.write(&paths.artifacts);
+    let is_written = written.is_ok();
+    if let Err(error) = written {
         let reason = report.message.map_or_else(String::new, |message| format!("{message}; "));
         let path = paths.artifacts.display();
         report = GuestReport::refused(format!("{reason}cannot write result.json in {path}: {error}"));
@@ -91,7 +116,16 @@ pub fn run(
     if let Some(tee) = tee {
         tee.finish();
     }
-    report
+    Ended { report, is_written }
+}
+
+/// Takes away the log and the result of an earlier run.
+pub(crate) fn clear_earlier(paths: &GuestPaths) -> Result<(), JobError> {
+    for name in [RESULT_NAME, LOG_NAME] {
+        let path = paths.artifacts.join(name);
+        clear(&path).map_err(JobError::io("remove an earlier", &path))?;
+    }
+    Ok(())
 }
 
 struct Prepared {
@@ -102,18 +136,17 @@ struct Prepared {
 }
 
 fn prepare(
+    orders: &Orders,
     environment: &dyn Fn(&str) -> Option<OsString>,
     paths: &GuestPaths,
     options: &RunOptions,
-) -> Result<Prepared, JobError> {
+) -> Result<Prepared, NotStarted> {
     make_folder(&paths.artifacts)?;
-    let result_path = paths.artifacts.join(RESULT_NAME);
-    clear(&result_path).map_err(JobError::io("remove an earlier", &result_path))?;
+    clear_earlier(paths)?;
     let job = GuestJob::read(environment)?;
+    wait_for_sentinels(orders, options)?;
+    wait_for_network(orders, options.network_wait)?;
     fs::read_dir(&paths.snapshot).map_err(JobError::io("start a command in", &paths.snapshot))?;
-    for sentinel in &options.sentinels {
-        sentinel.check()?;
-    }
     let user = CommandUser::of(&job, options.keeps_user)?;
     for folder in [&paths.artifacts, &paths.cargo_home, &paths.cargo_target] {
         make_folder(folder)?;
@@ -131,7 +164,44 @@ fn prepare(
     if let Some((user, group)) = user.switch {
         command.uid(user).gid(group);
     }
-    Ok(Prepared { job, log, output, command })
+    match orders.find_stop(Duration::ZERO) {
+        Some(stop) => Err(NotStarted::Stopped(stop)),
+        None => Ok(Prepared { job, log, output, command }),
+    }
+}
+
+/// Makes sure that every share is mounted, the right one, within the time that all of them may take.
+fn wait_for_sentinels(orders: &Orders, options: &RunOptions) -> Result<(), NotStarted> {
+    let start = Instant::now();
+    for sentinel in &options.sentinels {
+        loop {
+            match sentinel.check() {
+                Ok(()) => break,
+                // What is mounted already does not become another share by waiting.
+                Err(JobError::NotMounted { .. } | JobError::NoWitness { .. })
+                    if start.elapsed() < options.sentinel_wait => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(stop) = orders.find_stop(SENTINEL_LOOKS_EVERY) {
+                return Err(NotStarted::Stopped(stop));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that the guest has an address, when that was asked for.
+fn wait_for_network(orders: &Orders, limit: Duration) -> Result<(), NotStarted> {
+    let (start, mut watch) = (Instant::now(), Watch::new());
+    while !limit.is_zero() && !watch.is_there() {
+        if start.elapsed() >= limit {
+            return Err(JobError::NoNetwork { after: limit }.into());
+        }
+        if let Some(stop) = orders.find_stop(network::LOOKS_EVERY) {
+            return Err(NotStarted::Stopped(stop));
+        }
+    }
+    Ok(())
 }
 
 /// The log, and both ends of the pipe that the command's output comes through.
@@ -192,13 +262,9 @@ fn set_environment(
 }
 
 impl Prepared {
-    fn run(mut self, options: &RunOptions) -> (GuestReport, Option<Tee>) {
+    fn run(mut self, orders: &Orders, options: &RunOptions) -> (GuestReport, Option<Tee>) {
         let refused = |message| (GuestReport::refused(message), None);
         processes::adopt_orphans();
-        let (sender, receiver) = mpsc::channel();
-        if let Err(error) = listen(&sender, options.has_lifeline) {
-            return refused(format!("cannot listen for signals: {error}"));
-        }
         let (start, started_at) = (Instant::now(), Timestamp::now());
         let child = match self.command.spawn() {
             Ok(child) => child,
@@ -207,27 +273,30 @@ impl Prepared {
         // Now only the command holds the pipe open.
         drop(self.command);
         let group = Pid::from_child(&child);
-        let pump = self.log.writer().map(|log| Pump::start(self.output, log));
-        let tee = if options.is_quiet { None } else { self.log.reader().map(Tee::start).ok() };
+        let pump = self.log.writer().map(|log| Pump::start(self.output, log, options.log_bytes_max));
+        let tee = if options.is_quiet {
+            None
+        } else {
+            self.log.reader().map(|log| Tee::start(log, options.log_bytes_max)).ok()
+        };
+        let sender = orders.sender();
         thread::spawn(move || {
             // Nobody listens any more once the deadline has passed.
             let _ = sender.send(Wakeup::Ended(processes::wait_for_command(group)));
         });
         let left = self.job.timeout.saturating_sub(start.elapsed());
-        let wakeup = receiver.recv_timeout(left);
-        // A second signal means: at once.
-        let is_urgent = || matches!(receiver.try_recv(), Ok(Wakeup::Stop(Stop::Signal)));
+        let wakeup = orders.wait(left);
         let is_over = matches!(wakeup, Ok(Wakeup::Ended(Ok(_))));
         let grace = if is_over { LEFTOVER_GRACE } else { options.grace };
-        processes::end_all(group, grace, &is_urgent);
+        // A second signal means: at once.
+        processes::end_all(group, grace, &|| orders.is_urgent());
         let (status, exit_code, message) = judge(wakeup, self.job.timeout);
         let finished_at = Timestamp::now();
-        let restored = pump.and_then(Pump::finish).and_then(|()| self.log.finish());
-        let restored = restored.unwrap_or_else(|error| Some(format!("guest.log is not whole: {error}")));
-        let message = match (message, restored) {
-            (Some(message), Some(restored)) => Some(format!("{message}; {restored}")),
-            (message, restored) => message.or(restored),
-        };
+        let carried = pump.and_then(Pump::finish);
+        let of_log = carried.and_then(|cut| Ok([cut, self.log.finish(options.log_bytes_max)?]));
+        let of_log = of_log.unwrap_or_else(|error| [Some(format!("guest.log is not whole: {error}")), None]);
+        let messages: Vec<String> = message.into_iter().chain(of_log.into_iter().flatten()).collect();
+        let message = Some(messages.join("; ")).filter(|message| !message.is_empty());
         (GuestReport { status, exit_code, started_at, finished_at, message }, tee)
     }
 }
@@ -249,32 +318,10 @@ fn judge(
         Ok(Wakeup::Ended(Err(error))) => {
             (GuestStatus::Refused, None, Some(format!("cannot wait for the command: {error}")))
         }
-        Ok(Wakeup::Stop(Stop::Signal)) => (GuestStatus::Cancelled, None, Some("told to stop".to_owned())),
-        Ok(Wakeup::Stop(Stop::Lifeline)) => {
-            (GuestStatus::Cancelled, None, Some("whoever started the job is gone".to_owned()))
-        }
+        Ok(Wakeup::Stop(stop)) => (GuestStatus::Cancelled, None, Some(stop.reason().to_owned())),
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
             let message = format!("stopped at its deadline of {} s", timeout.as_secs());
             (GuestStatus::TimedOut, None, Some(message))
         }
     }
-}
-
-/// Turns signals, and the end of the lifeline, into orders to stop.
-fn listen(sender: &Sender<Wakeup>, has_lifeline: bool) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let by_signal = sender.clone();
-    thread::spawn(move || {
-        for _ in &mut signals {
-            let _ = by_signal.send(Wakeup::Stop(Stop::Signal));
-        }
-    });
-    if has_lifeline {
-        let by_lifeline = sender.clone();
-        thread::spawn(move || {
-            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-            let _ = by_lifeline.send(Wakeup::Stop(Stop::Lifeline));
-        });
-    }
-    Ok(())
 }

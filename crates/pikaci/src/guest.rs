@@ -28,6 +28,15 @@ pub const STAGED_PATH: &str = "/staged";
 /// The file at the root of every share that holds its digest. A mount that failed has none.
 pub const SENTINEL_NAME: &str = ".pikaci-share";
 
+/// The property of an image that says which version of this contract it keeps.
+pub const IMAGE_CONTRACT_PROPERTY: &str = "pikaci.contract";
+/// The version of this contract.
+pub const IMAGE_CONTRACT_VERSION: u32 = 1;
+/// The property of an image that says which C library and loader it has.
+pub const IMAGE_CONTRACT_ID_PROPERTY: &str = "pikaci.contract-id";
+/// What an output says that needs neither.
+pub const CONTRACT_ID_STATIC: &str = "static";
+
 /// The unprivileged user of a guest.
 pub const USER: &str = "pikaci";
 /// That user's number, and its group's.
@@ -37,6 +46,9 @@ pub const USER_ID: u32 = 1000;
 pub const LOG_NAME: &str = "guest.log";
 /// The result, below [`ARTIFACTS_PATH`].
 pub const RESULT_NAME: &str = "result.json";
+
+/// How much of a command's output is kept in [`LOG_NAME`]. What follows is read, and left out.
+pub const LOG_BYTES_MAX: u64 = 1 << 30;
 
 const RESULT_BYTES_MAX: usize = 64 * 1024;
 

@@ -49,6 +49,58 @@ pub struct JobSpec {
     pub cpus: u32,
     /// Memory of the instance, in bytes.
     pub memory_bytes: u64,
+    /// Size of the instance's disk, in bytes; `None`: what the operator's profile says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
+    /// What it prepares for other jobs; `None` for a job that is there for its own sake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputSpec>,
+}
+
+/// A prepared output, as the job that makes it knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSpec {
+    /// Its name in the manifest.
+    pub name: String,
+    /// What builds it.
+    pub provider: Provider,
+    /// What the provider `nix` builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nix: Option<NixSource>,
+    /// Patterns of the files that it depends on, below the repository's root.
+    pub inputs: Vec<String>,
+    /// Where guests see it: a path below `/staged`.
+    pub mount: String,
+}
+
+/// What builds a prepared output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// A command of the repository, in a guest of its own.
+    Command,
+    /// Nix, on the host.
+    Nix,
+}
+
+impl Provider {
+    /// The word that manifest and records have.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Provider::Command => "command",
+            Provider::Nix => "nix",
+        }
+    }
+}
+
+/// What `nix build` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NixSource {
+    /// An installable, such as `.#tests`; `.` is the snapshot.
+    Installable(String),
+    /// Text of the Nix language, evaluated in the snapshot's folder.
+    Expression(String),
 }
 
 impl JobSpec {

@@ -8,6 +8,7 @@ mod leaf;
 mod nearest;
 mod needs;
 mod paths;
+mod prepared;
 mod problem;
 mod quantity;
 mod raw;
@@ -31,7 +32,7 @@ pub use schema::json_schema;
 pub use select::{SelectError, Selection};
 
 use crate::id::TargetId;
-use crate::job::{JobCommand, JobSpec};
+use crate::job::{JobSpec, OutputSpec};
 use problem::Problems;
 
 /// The manifest's name, at the root of the tested repository.
@@ -145,31 +146,20 @@ pub struct Concurrency {
     pub size: u32,
 }
 
-/// What builds a prepared output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Provider {
-    /// A command of the repository.
-    Command,
-    /// A Nix expression.
-    Nix,
-}
-
 /// Something that is built once and mounted read-only into the jobs that name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedSpec {
-    /// Its name.
-    pub name: String,
-    /// What builds it.
-    pub provider: Provider,
-    /// What the provider `command` runs; always there for it.
-    pub command: Option<JobCommand>,
-    /// What the provider `nix` builds; always there for it.
-    pub expression: Option<String>,
-    /// Patterns of the files that it depends on, below the repository's root.
-    pub inputs: Vec<String>,
-    /// Where guests see it: a path below `/staged`.
-    pub mount: String,
+    /// What it is.
+    pub output: OutputSpec,
+    /// The job that makes it, but for its target.
+    job: JobSpec,
+}
+
+impl PreparedSpec {
+    /// The job that makes it. For the provider `nix`, the command only says what is built.
+    pub fn job(&self, target: &TargetId) -> JobSpec {
+        JobSpec { target_id: target.clone(), ..self.job.clone() }
+    }
 }
 
 /// Reads as much as can be read, and notes what is wrong with it.

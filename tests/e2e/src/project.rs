@@ -30,6 +30,17 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// Runs a program to its end.
+    #[track_caller]
+    pub fn of(command: &mut Command) -> Finished {
+        let output = command.output().expect("the program runs");
+        Finished {
+            code: output.status.code(),
+            output: String::from_utf8_lossy(&output.stdout).into_owned(),
+            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Asserts the exit code and hands the rest on.
     #[track_caller]
     pub fn expect(self, code: i32) -> Finished {
@@ -84,12 +95,7 @@ impl Project {
     /// Runs `pikaci …` to its end.
     #[track_caller]
     pub fn pikaci(&self, arguments: &[&str]) -> Finished {
-        let output = self.command(arguments).output().expect("pikaci runs");
-        Finished {
-            code: output.status.code(),
-            output: String::from_utf8_lossy(&output.stdout).into_owned(),
-            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Finished::of(&mut self.command(arguments))
     }
 
     /// Starts `pikaci …` and lets it run.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Long enough for anything here on a busy machine; what takes longer is broken.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-const INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Looks until there is a value; panics with `what` after [`DEADLINE`].
 #[track_caller]

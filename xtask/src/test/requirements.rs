@@ -2,21 +2,32 @@
 //!
 //! Invariant: a machine that has everything is not touched, and needs no network.
 
+mod incus;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A program that tests run, and the package that brings it.
+/// A program that tests run, or a file by its whole path, and the package that brings it.
 struct Requirement {
     program: &'static str,
     package: &'static str,
 }
 
-const REQUIREMENTS: [Requirement; 2] = [
+const REQUIREMENTS: [Requirement; 9] = [
     Requirement { program: "git", package: "git" },
     // The sandbox of the local executor.
     Requirement { program: "bwrap", package: "bubblewrap" },
+    // The virtual machine: what runs it, what is in it, and what its virtiofsd is built with.
+    Requirement { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Requirement { program: "busybox", package: "busybox-static" },
+    Requirement { program: "cpio", package: "cpio" },
+    Requirement { program: "/usr/include/cap-ng.h", package: "libcap-ng-dev" },
+    Requirement { program: "/usr/include/seccomp.h", package: "libseccomp-dev" },
+    // What evaluates and builds Nix expressions, and what reads the units that they make.
+    Requirement { program: "nix", package: "nix-bin" },
+    Requirement { program: "systemd-analyze", package: "systemd" },
 ];
 
 /// The first git with `merge-tree --write-tree`.
@@ -27,10 +38,12 @@ const ATTEMPTS: u32 = 3;
 pub(super) fn install_missing() -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();
+    // A folder joined with a whole path is that path.
     let packages = missing_packages(|program| folders.iter().any(|folder| folder.join(program).is_file()));
     if !packages.is_empty() {
         install(&packages)?;
     }
+    incus::install_missing()?;
     check_git()?;
     for component in ["rustfmt", "clippy"] {
         add_component(component)?;
@@ -48,11 +61,7 @@ fn install(packages: &[&str]) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {
         bail!("missing: {}; install them with this system's package manager", packages.join(", "));
     }
-    let prefix: &[&str] = if succeeds("id", &["-u"], "0") {
-        &[]
-    } else if succeeds("sudo", &["-n", "id", "-u"], "0") {
-        &["sudo", "-n"]
-    } else {
+    let Some(prefix) = root_prefix() else {
         bail!("missing: {}; run `{by_hand}`, then this again", packages.join(", "));
     };
     eprintln!("installing {}", packages.join(", "));
@@ -67,7 +76,19 @@ fn install(packages: &[&str]) -> Result<()> {
     bail!("cannot install {}; run `{by_hand}` and read what it says", packages.join(", "))
 }
 
-fn apt(prefix: &[&str], arguments: &[&str]) -> Result<bool> {
+/// The words before a command that make root run it, when that takes no password.
+pub(super) fn root_prefix() -> Option<&'static [&'static str]> {
+    if succeeds("id", &["-u"], "0") {
+        Some(&[])
+    } else if succeeds("sudo", &["-n", "id", "-u"], "0") {
+        Some(&["sudo", "-n"])
+    } else {
+        None
+    }
+}
+
+/// Runs `apt-get` without questions. Whether it succeeded.
+pub(super) fn apt(prefix: &[&str], arguments: &[&str]) -> Result<bool> {
     let options =
         ["-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=30", "-o", "DPkg::Lock::Timeout=120"];
     let words = [prefix, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"], &options, arguments].concat();
@@ -131,7 +152,7 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_installed() {
         assert_eq!(missing_packages(|_| true), Vec::<&str>::new());
-        assert_eq!(missing_packages(|program| program == "git"), ["bubblewrap"]);
+        assert_eq!(missing_packages(|program| program != "bwrap"), ["bubblewrap"]);
     }
 
     #[test]

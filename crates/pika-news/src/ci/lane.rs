@@ -35,6 +35,9 @@ const STORE_PAUSE: Duration = Duration::from_millis(250);
 /// The pause before the first retry of what the machinery lost; each further one is four times as long.
 const RETRY_PAUSE_MS: i64 = 1000;
 
+/// How often the run's record is looked at while its process goes on.
+const LOOK_FOR_VERDICT_EVERY: Duration = Duration::from_millis(50);
+
 /// How a lane run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begin {
@@ -142,10 +145,17 @@ impl LaneRun {
             },
             Begin::Adopt => process::find(&self.hosted.state_root, &self.job.run_id),
         };
-        let end = match process {
+        let mut end = match process {
             Some(process) => self.follow(process).await,
             None => End::Gone(None),
         };
+        // What outlives its pikaci is taken up by another one: a guest in an instance of its own.
+        while matches!(end, End::Gone(_)) && self.is_interrupted().await {
+            self.sweep().await;
+            let Some(process) = process::find(&self.hosted.state_root, &self.job.run_id) else { break };
+            tracing::info!(run = %self.job.run_id, "taken up again");
+            end = self.follow(process).await;
+        }
         match end {
             End::Gone(status) => {
                 let judgement = self.settle(status).await;
@@ -182,6 +192,9 @@ impl LaneRun {
         bound_stderr.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stderr = self.stderr();
         let mut kill_at: Option<Instant> = None;
+        let mut look = tokio::time::interval(LOOK_FOR_VERDICT_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut verdict = Verdict::new(&self.hosted.state_root, &self.job.run_id);
         let (cancel, leaving) = (self.cancel.clone(), self.ci().leaving.clone());
         loop {
             tokio::select! {
@@ -192,6 +205,10 @@ impl LaneRun {
                     process.signal(Signal::TERM);
                     kill_at = Some(Instant::now() + GRACE);
                 }
+                // Deleting its instances takes it longer than the verdict; nobody has to wait for that.
+                _ = look.tick() => if verdict.is_there() {
+                    return End::Gone(None);
+                },
                 () = at(kill_at) => {
                     process.signal(Signal::KILL);
                     kill_at = Some(Instant::now() + GRACE);
@@ -239,13 +256,14 @@ impl LaneRun {
         }
     }
 
-    /// Finds out what the run came to. A run that was interrupted is swept first, which keeps what its guests left.
+    /// Whether the run was begun, is not over, and nobody writes it.
+    async fn is_interrupted(&self) -> bool {
+        self.load().await.is_ok_and(|record| record.status == RunStatus::Running)
+    }
+
+    /// Finds out what the run came to. One that was interrupted was swept before.
     async fn settle(&mut self, status: Option<ExitStatus>) -> Judgement {
-        let mut record = self.load().await;
-        if record.as_ref().is_ok_and(|record| record.status == RunStatus::Running) {
-            self.sweep().await;
-            record = self.load_as_seen().await;
-        }
+        let record = self.load_as_seen().await;
         if self.cancel.is_cancelled() {
             // Who asked for it, and why, is in the database; a renewal learns it.
             let _ = self.renew(None).await;
@@ -335,6 +353,30 @@ impl LaneRun {
             branch_id: self.job.branch_id,
             lane_run_id: Some(self.job.id),
         });
+    }
+}
+
+/// Watches a run's record for its end.
+struct Verdict {
+    state: pikaci::StateRoot,
+    run: pikaci::RunId,
+    seen: Option<std::time::SystemTime>,
+}
+
+impl Verdict {
+    fn new(state: &pikaci::StateRoot, run: &pikaci::RunId) -> Verdict {
+        Verdict { state: state.clone(), run: run.clone(), seen: None }
+    }
+
+    /// Whether the record says that the run is over. Reads it only when it was replaced since the last look.
+    fn is_there(&mut self) -> bool {
+        let path = self.state.run_dir(&self.run).join("run.json");
+        let Ok(modified) = path.metadata().and_then(|metadata| metadata.modified()) else { return false };
+        if self.seen.replace(modified) == Some(modified) {
+            return false;
+        }
+        let record = pikaci::store::load_stored_run_record(&self.state, &self.run);
+        record.is_ok_and(|record| record.status != RunStatus::Running)
     }
 }
 

@@ -93,12 +93,13 @@ fn find_by_arguments(run: &RunId) -> Option<u32> {
     pids.into_iter().find(|pid| is_process_of(*pid, run))
 }
 
-/// Whether this process was started for this run: the run's id is one of its arguments, after `--run-id`.
+/// Whether this process was started for this run: the run's id is one of its arguments, after `--run-id` or `resume`.
 fn is_process_of(pid: u32, run: &RunId) -> bool {
     let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
     let Ok(arguments) = std::fs::read(path) else { return false };
     let mut arguments = arguments.split(|byte| *byte == 0);
-    arguments.any(|argument| argument == b"--run-id") && arguments.next() == Some(run.as_str().as_bytes())
+    arguments.any(|argument| argument == b"--run-id" || argument == b"resume")
+        && arguments.next() == Some(run.as_str().as_bytes())
 }
 
 impl Process {

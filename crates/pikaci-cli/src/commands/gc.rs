@@ -1,8 +1,9 @@
 //! `pikaci gc`
 
 use pikaci_engine::gc::{Budget, collect};
+use pikaci_engine::prepared::PreparedBudget;
 
-use super::DONE;
+use super::prepared;
 use crate::arguments::GcArguments;
 use crate::config::Config;
 use crate::failure::{Failure, INFRASTRUCTURE};
@@ -20,7 +21,9 @@ pub(crate) fn gc(arguments: &GcArguments, config: &Config) -> Result<u8, Failure
     for (removal, reason) in &collected.spared {
         print_line(&format!("kept {}: {}", plain(&removal.what.to_string()), plain(reason)));
     }
-    let bytes = collected.removed.iter().map(|removal| removal.bytes).sum();
-    print_line(&format!("{sum} {}", size(bytes)));
-    Ok(if collected.spared.is_empty() { DONE } else { INFRASTRUCTURE })
+    let bytes: u64 = collected.removed.iter().map(|removal| removal.bytes).sum();
+    let budget = PreparedBudget { bytes_max: arguments.max_prepared_size, runs_min: arguments.keep };
+    let (prepared_bytes, code) = prepared::collect(config, &budget, arguments.dry_run)?;
+    print_line(&format!("{sum} {}", size(bytes + prepared_bytes)));
+    Ok(if collected.spared.is_empty() { code } else { INFRASTRUCTURE })
 }

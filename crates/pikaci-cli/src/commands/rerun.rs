@@ -9,7 +9,6 @@ use crate::failure::Failure;
 
 /// Runs the jobs of an earlier run again, on the same tree. Returns the new run's exit code.
 pub(crate) fn rerun(arguments: &RerunArguments, config: &Config) -> Result<u8, Failure> {
-    session::check_executor(&arguments.execution)?;
     let earlier = arguments.run.resolve(&config.state)?;
     let run_id = session::new_run_id(&arguments.execution);
     let request = pikaci_engine::rerun(&config.state, &earlier, run_id, arguments.failed).map_err(

@@ -19,7 +19,6 @@ const GIT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a target of the manifest. Returns the run's exit code.
 pub(crate) fn run(arguments: RunArguments, config: &Config) -> Result<u8, Failure> {
-    session::check_executor(&arguments.execution)?;
     let (source, manifest) = match &arguments.rev {
         Some(revision) => committed(&config.current_dir, revision)?,
         None => checked_out(&config.current_dir)?,

@@ -1,5 +1,7 @@
 //! Every exit code that is documented.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use rustix::process::Signal;
 
 use crate::project::{Project, finish, signal, wait_until};
@@ -31,7 +33,7 @@ fn mistakes_of_the_caller_end_with_2_and_leave_no_run() {
         (&["run"], "TARGET"),
         (&["run", "chek"], "did you mean `check`"),
         (&["run", "check/unti"], "did you mean `unit`"),
-        (&["run", "check", "--executor", "incus"], "--executor local"),
+        (&["run", "check", "--executor", "qemu"], "incus"),
         (&["run", "check", "--rev", "nowhere"], "nowhere"),
         (&["run", "check", "--base", "nowhere"], "nowhere"),
         (&["run", "check", "--jobs", "0"], "--jobs"),
@@ -116,6 +118,28 @@ fn a_signal_cancels_and_ends_with_130() {
         finish(child).expect(130);
         assert_eq!(project.latest().outcome, Some(pikaci::Outcome::Cancelled));
     }
+}
+
+#[test]
+fn a_signal_ends_the_build_of_an_image_with_130_and_nothing_is_left_of_it() {
+    let project = Project::bare_folder();
+    project.write("bin/mmdebstrap", "#!/bin/sh\ntouch \"$TMPDIR/unpacked\" ready; sleep 600 & wait\n");
+    let path = project.source().join("bin");
+    std::fs::set_permissions(path.join("mmdebstrap"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
+    project.write("temporary/.keep", "");
+    let temporary = project.source().join("temporary");
+    // Any static program will do for the guest runner.
+    let mut command =
+        project.command(&["image", "build", "--runner", "/bin/busybox", "--output", "out/image.tar"]);
+    let child = command.env("PATH", path).env("TMPDIR", &temporary).spawn().unwrap();
+    wait_until("build", || project.source().join("ready").exists());
+    let count = |folder: &str| std::fs::read_dir(project.source().join(folder)).unwrap().count();
+    assert!(count("out") == 1 && count("temporary") > 1);
+    signal(&child, Signal::INT);
+    let ended = finish(child).expect(130);
+    assert!(ended.errors.contains("cancelled"), "{}", ended.errors);
+    assert_eq!((count("out"), count("temporary")), (0, 1));
 }
 
 #[test]

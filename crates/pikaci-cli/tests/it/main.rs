@@ -4,6 +4,7 @@
 
 mod exit_codes;
 mod formats;
+mod guest_run;
 mod project;
 mod reading;
 mod starting;

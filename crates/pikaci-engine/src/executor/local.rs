@@ -76,18 +76,25 @@ impl Executor for LocalExecutor {
     }
 
     fn check<'a>(&'a self, jobs: &'a [JobSpec]) -> Boxed<'a, Vec<String>> {
-        let refused = jobs
-            .iter()
-            .filter(|job| !job.prepared.is_empty())
-            .map(|job| format!("job {}: prepared outputs are not available to the local executor", job.id));
-        let refused: Vec<String> = refused.collect();
         let (isolation, bubblewrap) = (Arc::clone(&self.isolation), self.config.bubblewrap.clone());
         Box::pin(async move {
+            let with_outputs: Vec<&JobSpec> = jobs.iter().filter(|job| !job.prepared.is_empty()).collect();
+            if !with_outputs.is_empty() {
+                let is_isolated = *isolation.get_or_init(|| can_isolate(bubblewrap.clone())).await;
+                // Without a sandbox there is no place of their own where jobs could see them.
+                let reason = |job: &&JobSpec| {
+                    format!(
+                        "job {}: prepared outputs need a sandbox, and bubblewrap can't make one here",
+                        job.id
+                    )
+                };
+                return with_outputs.iter().filter(|_| !is_isolated).map(reason).collect();
+            }
             // Asked while the tree is frozen, so that no job waits for the answer.
             tokio::spawn(async move {
                 isolation.get_or_init(|| can_isolate(bubblewrap)).await;
             });
-            refused
+            Vec::new()
         })
     }
 
@@ -95,6 +102,8 @@ impl Executor for LocalExecutor {
         Box::pin(async move {
             let mut phases = Phases::new(attempt, "local");
             let exit = self.attempt(attempt, &mut phases, cancel).await;
+            // Before what was not declared is removed.
+            leave_output(attempt);
             let collected = collect(attempt, &mut phases).await;
             let scratch = attempt.scratch_dir.clone();
             let remove = move || crate::snapshot::remove_tree(&scratch).map_err(|error| (scratch, error));
@@ -296,6 +305,18 @@ impl LocalExecutor {
         if !self.has_said_so.swap(true, Ordering::Relaxed) {
             let _ = attempt.reports.send(Report::Notice { message }).await;
         }
+    }
+}
+
+/// Moves what a job that prepares an output has left. Without it there is no output, which is the job's fault, or it failed
+/// anyway.
+fn leave_output(attempt: &Attempt) {
+    let left = attempt.artifacts_dir.join("out");
+    let Some(out) = attempt.out() else { return };
+    if let Err(error) = fs::rename(&left, out)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        attempt.host_log.line(format!("cannot take the output: {error}"));
     }
 }
 

@@ -36,12 +36,14 @@ pub struct ScriptedExecutor {
     scripts: Mutex<BTreeMap<JobId, Vec<Script>>>,
     /// What [`Executor::check`] answers.
     pub refusals: Vec<String>,
+    /// What [`Executor::image`] answers.
+    pub image: String,
 }
 
 impl ScriptedExecutor {
     /// Plays, for each job, its scripts in turn, the last one again and again. A job without a script passes.
     pub fn new(scripts: BTreeMap<JobId, Vec<Script>>) -> ScriptedExecutor {
-        ScriptedExecutor { scripts: Mutex::new(scripts), refusals: Vec::new() }
+        ScriptedExecutor { scripts: Mutex::new(scripts), ..ScriptedExecutor::default() }
     }
 
     fn next(&self, job: &JobId) -> Script {
@@ -61,6 +63,10 @@ impl Executor for ScriptedExecutor {
 
     fn check<'a>(&'a self, _jobs: &'a [JobSpec]) -> Boxed<'a, Vec<String>> {
         Box::pin(async { self.refusals.clone() })
+    }
+
+    fn image<'a>(&'a self, _job: &'a JobSpec) -> Boxed<'a, Result<String, String>> {
+        Box::pin(async { Ok(self.image.clone()) })
     }
 
     fn execute<'a>(&'a self, attempt: &'a Attempt, cancel: &'a CancellationToken) -> Boxed<'a, Execution> {
@@ -92,6 +98,16 @@ impl Executor for ScriptedExecutor {
                 })
             };
             let Ok(exit) = phases.run(phase::WAIT_FOR_COMPLETION, play).await;
+            if let Some(out) = attempt.out()
+                && matches!(script, Script::Exit(0) | Script::Litter)
+            {
+                // What a guest would leave: who made it.
+                let made = std::fs::create_dir_all(&out)
+                    .and_then(|()| std::fs::write(out.join("made-by"), attempt.run_id.as_str()));
+                if let Err(error) = made {
+                    attempt.host_log.line(format!("cannot leave an output: {error}"));
+                }
+            }
             let littered = script == Script::Litter;
             let cleanup = Box::pin(async move {
                 if littered { Err("the guest could not be deleted".to_owned()) } else { Ok(()) }

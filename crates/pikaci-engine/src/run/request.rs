@@ -11,6 +11,7 @@ use pikaci::store::{load_plan, load_run_record};
 use pikaci::{Digest, Event, JobId, JobSpec, JobStatus, RunId, StateRoot, StoreError, TargetId};
 
 use super::Backoff;
+use crate::prepared::NixConfig;
 use crate::snapshot::{SnapshotRequest, Source};
 
 const GIT_DEADLINE: Duration = Duration::from_secs(300);
@@ -58,6 +59,8 @@ pub struct RunRequest {
     pub rerun_of: Option<RunId>,
     /// How long retries wait.
     pub backoff: Backoff,
+    /// What Nix is told of the host, for outputs that it builds.
+    pub nix: NixConfig,
 }
 
 impl RunRequest {
@@ -76,6 +79,7 @@ impl RunRequest {
             slots: 1,
             rerun_of: None,
             backoff: Backoff::default(),
+            nix: NixConfig::default(),
         }
     }
 
@@ -91,7 +95,7 @@ impl RunRequest {
         }
     }
 
-    pub(super) fn snapshot_request(&self) -> SnapshotRequest {
+    pub(crate) fn snapshot_request(&self) -> SnapshotRequest {
         let source = match &self.input {
             Input::Source(source) => source.clone(),
             Input::Snapshot { .. } => Source::WorkingTree { root: self.source_root.clone() },
@@ -157,8 +161,9 @@ pub fn rerun(
     let digest = record.snapshot_digest.clone().ok_or_else(no_plan)?;
     let passed: BTreeSet<&JobId> =
         record.jobs.iter().filter(|job| job.status == JobStatus::Passed).map(|job| &job.id).collect();
-    let jobs: Vec<JobSpec> =
-        plan.jobs.into_iter().filter(|job| !only_failed || !passed.contains(&job.id)).collect();
+    let is_asked = |job: &JobSpec| !only_failed || !passed.contains(&job.id);
+    let wanted = with_outputs(&plan.jobs, is_asked);
+    let jobs: Vec<JobSpec> = plan.jobs.into_iter().filter(|job| wanted.contains(&job.id)).collect();
     if jobs.is_empty() {
         return Err(RerunError::NothingFailed { run: earlier.clone() });
     }
@@ -176,7 +181,26 @@ pub fn rerun(
         slots: 1,
         rerun_of: Some(earlier.clone()),
         backoff: Backoff::default(),
+        nix: NixConfig::default(),
     })
+}
+
+/// The jobs that are asked for, and those that prepare their outputs: an output is there for the run that had it made.
+fn with_outputs(jobs: &[JobSpec], is_asked: impl Fn(&JobSpec) -> bool) -> BTreeSet<JobId> {
+    let mut wanted: BTreeSet<JobId> =
+        jobs.iter().filter(|job| is_asked(job)).map(|job| job.id.clone()).collect();
+    let mut open: Vec<&JobSpec> = jobs.iter().filter(|job| wanted.contains(&job.id)).collect();
+    while let Some(job) = open.pop() {
+        let is_maker = |maker: &&JobSpec| {
+            maker.output.as_ref().is_some_and(|output| job.prepared.contains(&output.name))
+        };
+        for maker in jobs.iter().filter(is_maker) {
+            if wanted.insert(maker.id.clone()) {
+                open.push(maker);
+            }
+        }
+    }
+    wanted
 }
 
 /// Makes the state root, with a `.gitignore` of its own: it may lie within the tested tree.

@@ -11,6 +11,7 @@ use super::*;
 use crate::exam::Fixture;
 use crate::executor::sample_shell_job;
 use crate::executor::scripted::{Script, ScriptedExecutor};
+use crate::prepared::NixConfig;
 use crate::recover::sweep;
 
 /// Jobs as `name needs,needs: script script`.
@@ -243,6 +244,61 @@ fn a_sweep_finishes_what_was_interrupted_and_only_that() {
     assert_eq!(jobs, ["unit failed", "docs skipped"]);
     assert!(sweep(&fixture.state).unwrap().is_empty());
     assert!(load_plan(&fixture.state, &lost).unwrap().is_some());
+}
+
+/// The same, killed when somebody had asked for its end.
+fn interrupted_in_its_cancel(fixture: &Fixture) -> RunId {
+    let run_id = interrupted(fixture);
+    let mut writer = RunWriter::reopen(&fixture.state, &run_id, Timestamp::now()).unwrap();
+    let (at, reason) = (Timestamp::now(), "asked to stop".to_owned());
+    writer.append(&Event::CancelRequested { run_id: run_id.clone(), at, reason }).unwrap();
+    run_id
+}
+
+#[test]
+fn a_run_that_was_killed_in_its_cancel_is_taken_up_to_be_ended_and_starts_nothing() {
+    let fixture = Fixture::new();
+    // A snapshot that the run can be taken up with.
+    let (first, _) =
+        fixture.run(fixture.request(jobs("unit: pass").0), Arc::new(ScriptedExecutor::default()), |_| false);
+    let lost = interrupted_in_its_cancel(&fixture);
+    let mut writer = RunWriter::reopen(&fixture.state, &lost, Timestamp::now()).unwrap();
+    let taken = Event::SnapshotTaken {
+        run_id: lost.clone(),
+        snapshot_dir: first.snapshot_dir.clone(),
+        snapshot_digest: first.snapshot_digest.clone().unwrap(),
+        git_head: None,
+        git_dirty: true,
+        changed_files: Vec::new(),
+        files: 1,
+        files_copied: 0,
+        bytes_copied: 0,
+        duration_ms: 0,
+    };
+    writer.append(&taken).unwrap();
+    drop(writer);
+    let (mut events, cancel) = (Vec::new(), CancellationToken::new());
+    let mut observe = |event: &Event| events.push(event.clone());
+    let executor = Arc::new(ScriptedExecutor::default());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(resume(&fixture.state, &lost, 2, NixConfig::default(), executor, &mut observe, &cancel))
+        .unwrap();
+    insta::assert_snapshot!(transcript(&events), @r"
+    docs cancelled: the run was cancelled
+    unit cancelled
+    run cancelled by user
+    ");
+}
+
+#[test]
+fn a_sweep_finishes_a_run_that_was_killed_in_its_cancel_as_cancelled() {
+    let fixture = Fixture::new();
+    let lost = interrupted_in_its_cancel(&fixture);
+    sweep(&fixture.state).unwrap();
+    let record = load_stored_run_record(&fixture.state, &lost).unwrap();
+    assert_eq!((record.outcome, record.fault), (Some(Outcome::Cancelled), Some(Fault::User)));
+    assert_eq!(record.jobs[0].outcome, Some(Outcome::Cancelled));
 }
 
 #[test]

@@ -13,6 +13,15 @@ use tempfile::TempDir;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The runner as images have it, where `cargo xtask test` has built it; otherwise as cargo builds it for tests.
+pub(crate) fn program() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_pikaci-incus-run"));
+    std::env::var_os("PIKA_GUEST_RUNNER").map_or_else(built, PathBuf::from)
+}
+
+/// A piece of a script that waits for [`Guest::go`].
+pub(crate) const WAIT_FOR_GO: &str = "while ! test -e go; do sleep 0.01; done";
+
 /// Folders like those of a guest.
 pub(crate) struct Guest {
     folder: TempDir,
@@ -32,17 +41,65 @@ impl Guest {
     /// The runner with everything that the contract asks for, not started yet.
     pub(crate) fn runner(&self, script: &str) -> Command {
         let mut command = self.bare(&["run", "--same-user", "--grace-ms", "300"]);
+        self.set_job(&mut command, script);
+        command
+    }
+
+    /// The same, detached.
+    pub(crate) fn detached(&self, script: &str) -> Command {
+        let mut command = self.runner(script);
+        command.arg("--detach").arg("--run-dir").arg(self.path("run"));
+        command
+    }
+
+    /// A follower of the detached runner.
+    pub(crate) fn follower(&self, offset: u64) -> Command {
+        let mut command = self.bare(&["follow", "--from", &offset.to_string()]);
+        command.arg("--run-dir").arg(self.path("run"));
+        command
+    }
+
+    /// `stop` for the detached runner.
+    pub(crate) fn stopper(&self) -> Command {
+        let mut command = Command::new(program());
+        command.args(["stop", "--run-dir"]).arg(self.path("run")).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// The number of the detached runner.
+    pub(crate) fn runner_pid(&self) -> Pid {
+        let path = self.path("run/runner");
+        wait_until("runner", || fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n')));
+        Pid::from_raw(fs::read_to_string(&path).unwrap().trim().parse().unwrap()).unwrap()
+    }
+
+    /// Lets a command go on that waits for this file in the folder that it started in.
+    pub(crate) fn go(&self) {
+        fs::write(self.path("snapshot/go"), "").unwrap();
+    }
+
+    /// Lets a command end whose runner was killed. The first line of its log is its number.
+    pub(crate) fn end_abandoned_job(&self) {
+        self.go();
+        let log = self.log();
+        wait_until("end of the command", || !is_alive(log.lines().next().unwrap()));
+    }
+
+    /// Adds the folders and variables of the contract, but for the artifacts.
+    pub(crate) fn set_job(&self, command: &mut Command, script: &str) {
         for option in ["snapshot", "cargo-home", "cargo-target"] {
             command.arg(format!("--{option}")).arg(self.path(option));
         }
         command.env("PIKACI_INCUS_GUEST_COMMAND", script);
         command.env("PIKACI_INCUS_TIMEOUT_SECS", "20").env("PIKACI_INCUS_RUN_AS_ROOT", "0");
-        command
     }
 
     /// The runner with its first arguments and a clean environment.
     pub(crate) fn bare(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pikaci-incus-run"));
+        // Whoever runs the tests may ignore hang-ups, and every program inherits that.
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=HUP").arg(program());
         command.args(arguments).arg("--artifacts").arg(self.path("artifacts"));
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("TMPDIR", self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

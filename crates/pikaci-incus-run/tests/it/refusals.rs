@@ -91,6 +91,66 @@ fn an_earlier_result_does_not_outlive_a_refusal() {
 }
 
 #[test]
+fn an_earlier_log_does_not_outlive_a_refusal() {
+    let guest = Guest::new();
+    assert!(guest.run("echo earlier").status.success());
+    let foreground =
+        guest.detached("touch started").env("PIKACI_INCUS_TIMEOUT_SECS", "never").output().unwrap();
+    assert_eq!((foreground.status.code(), foreground.stdout.as_slice()), (Some(125), b"".as_slice()));
+    assert!(!guest.path("artifacts/guest.log").exists());
+}
+
+#[test]
+fn a_detached_runner_hands_over_its_refusal_as_any_result() {
+    type Spoil = fn(&Guest, &mut Command);
+    let cases: [(Spoil, &str); 4] = [
+        (|_, runner| _ = runner.env_remove("PIKACI_INCUS_GUEST_COMMAND"), "PIKACI_INCUS_GUEST_COMMAND"),
+        (|_, runner| _ = runner.env("PIKACI_INCUS_RUN_AS_ROOT", "maybe"), "PIKACI_INCUS_RUN_AS_ROOT"),
+        (|_, runner| _ = runner.args(["--sentinel", "/nowhere=abc"]), "/nowhere is not mounted"),
+        (|guest, _| fs::remove_dir(guest.path("snapshot")).unwrap(), "snapshot"),
+    ];
+    for (spoil, expected) in cases {
+        let guest = Guest::new();
+        let mut runner = guest.detached("touch started");
+        spoil(&guest, &mut runner);
+        let output = runner.output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), b"".as_slice()));
+        let result = guest.result();
+        assert_eq!(result["status"], "refused");
+        assert!(result["message"].as_str().unwrap().contains(expected), "{result}");
+        assert_eq!(output.stderr, fs::read(guest.path("artifacts/result.json")).unwrap());
+        assert!(!guest.path("snapshot/started").exists());
+    }
+}
+
+#[test]
+fn a_detached_runner_without_a_place_for_its_result_lets_the_foreground_say_why() {
+    let guest = Guest::new();
+    fs::write(guest.path("artifacts"), "precious").unwrap();
+    // Whoever asks again is told again.
+    for _ in 0..2 {
+        let output = guest.detached("touch started").output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(125), b"".as_slice()));
+        let message = String::from_utf8(output.stderr).unwrap();
+        for word in ["pikaci-incus-run: ", guest.path("artifacts").to_str().unwrap(), "result.json"] {
+            assert!(message.contains(word), "{word:?} is not in {message}");
+        }
+    }
+    assert_eq!(fs::read(guest.path("artifacts")).unwrap(), b"precious");
+}
+
+#[test]
+fn a_run_folder_that_cannot_be_made_is_named() {
+    let guest = Guest::new();
+    fs::write(guest.path("run"), "a file").unwrap();
+    let output = guest.detached("touch started").output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains(guest.path("run").to_str().unwrap()), "{message}");
+    assert!(!guest.path("snapshot/started").exists());
+}
+
+#[test]
 fn an_unknown_argument_is_refused_with_its_name() {
     let guest = Guest::new();
     let output = guest.runner("touch started").arg("--sentinal").output().unwrap();

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::leaf::Name;
-use super::nearest::{listed, nearest};
 use super::needs;
 use super::paths::PathFilter;
+use super::prepared;
 use super::problem::Problems;
-use super::raw::{RawConcurrency, RawJob, RawManifest, RawPrepared, RawSettings, RawTarget};
+use super::raw::{RawConcurrency, RawJob, RawManifest, RawSettings, RawTarget};
 use super::table::{Located, Table};
-use super::{Concurrency, JOBS_MAX, Manifest, PreparedSpec, Provider, Target, Trigger, VERSION};
-use crate::guest::STAGED_PATH;
+use super::{Concurrency, JOBS_MAX, Manifest, PreparedSpec, Target, Trigger, VERSION};
 use crate::id::{JobId, TargetId};
 use crate::job::{InstanceType, JobCommand, JobSpec};
 
@@ -24,13 +23,13 @@ const GUEST_COMMAND_BYTES_MAX: usize = 126 * 1024;
 
 /// Makes a manifest of what was read. Its content counts only if no problem was noted.
 pub(super) fn manifest(raw: RawManifest, problems: &mut Problems<'_>) -> Manifest {
-    let prepared = prepared_outputs(raw.prepared, problems);
     let defaults = raw.defaults.map(|defaults| defaults.value.0).unwrap_or_default();
+    let outputs = prepared::outputs(raw.prepared, &defaults, problems);
     let mut groups = Groups::default();
     let mut targets = Vec::with_capacity(raw.targets.len());
     for (name, target) in raw.targets {
         let Some(id) = target_id(&name, problems) else { continue };
-        targets.push(self::target(id, &name.span, target, &defaults, &prepared, &mut groups, problems));
+        targets.push(self::target(id, &name.span, target, &defaults, &outputs, &mut groups, problems));
     }
     let jobs: usize = targets.iter().map(|target| target.jobs.len()).sum();
     if jobs > JOBS_MAX {
@@ -42,7 +41,7 @@ pub(super) fn manifest(raw: RawManifest, problems: &mut Problems<'_>) -> Manifes
             "the manifest has no target; write [targets.pre-merge] and its [[targets.pre-merge.jobs]]",
         );
     }
-    Manifest { targets, prepared }
+    Manifest { targets, prepared: outputs }
 }
 
 /// Notes a version that this program does not read.
@@ -79,7 +78,7 @@ fn target(
     span: &Range<usize>,
     raw: RawTarget,
     defaults: &RawSettings,
-    prepared: &BTreeMap<String, PreparedSpec>,
+    outputs: &BTreeMap<String, PreparedSpec>,
     groups: &mut Groups,
     problems: &mut Problems<'_>,
 ) -> Target {
@@ -99,7 +98,7 @@ fn target(
         on,
         required: raw.required.is_none_or(|required| required.value),
         concurrency,
-        jobs: jobs(&id, raw_jobs, defaults, prepared, problems),
+        jobs: jobs(&id, raw_jobs, defaults, outputs, problems),
         id,
     }
 }
@@ -108,14 +107,14 @@ fn jobs(
     target: &TargetId,
     raw: Vec<Located<Table<RawJob>>>,
     defaults: &RawSettings,
-    prepared: &BTreeMap<String, PreparedSpec>,
+    outputs: &BTreeMap<String, PreparedSpec>,
     problems: &mut Problems<'_>,
 ) -> Vec<JobSpec> {
     let mut first_place: BTreeMap<JobId, usize> = BTreeMap::new();
     let mut jobs = Vec::with_capacity(raw.len());
     for Located { value: Table(RawJob { id, settings }), span } in raw {
         let settings = settings.over(defaults);
-        check_prepared_names(&settings, prepared, problems);
+        prepared::check_names(&settings, &outputs.keys().map(String::as_str), problems);
         if !settings.has_command {
             problems.push(&span, "the key `command` is missing; write `command = \"cargo test\"`");
         }
@@ -125,6 +124,10 @@ fn jobs(
             problems
                 .push(&id_span, format!("the job `{id}` is already on line {line}; give each its own id"));
             continue;
+        }
+        if id.as_str().starts_with(prepared::JOB_PREFIX) {
+            let prefix = prepared::JOB_PREFIX;
+            problems.push(&id_span, format!("ids that begin with `{prefix}` are those of prepared outputs"));
         }
         first_place.insert(id.clone(), id_span.start);
         let needs = settings.needs.as_ref().map(|needs| needs.value.clone()).unwrap_or_default();
@@ -145,74 +148,6 @@ fn jobs(
         jobs.iter().map(|(job, needs)| needs::Node { id: &job.id, needs }).collect();
     needs::check(target.as_str(), &nodes, problems);
     jobs.into_iter().map(|(job, _)| job).collect()
-}
-
-fn check_prepared_names(
-    settings: &RawSettings,
-    prepared: &BTreeMap<String, PreparedSpec>,
-    problems: &mut Problems<'_>,
-) {
-    for name in settings.prepared.iter().flat_map(|names| &names.value) {
-        let Name(text) = &name.value;
-        if !prepared.contains_key(text) && !problems.is_full() {
-            let remedy = match nearest(text, prepared.keys().map(String::as_str)) {
-                Some(similar) => format!("did you mean `{similar}`?"),
-                None if prepared.is_empty() => format!("write [prepared.{text}]"),
-                None => format!("there are {}", listed(prepared.keys().map(String::as_str))),
-            };
-            problems.push(&name.span, format!("there is no prepared output `{text}`; {remedy}"));
-        }
-    }
-}
-
-fn prepared_outputs(
-    raw: Vec<(Located<String>, RawPrepared)>,
-    problems: &mut Problems<'_>,
-) -> BTreeMap<String, PreparedSpec> {
-    let mut outputs: BTreeMap<String, PreparedSpec> = BTreeMap::new();
-    for (Located { value: name, span }, raw) in raw {
-        if let Err(error) = JobId::parse(&name) {
-            problems.push(&span, error.to_string());
-            continue;
-        }
-        let provider = raw.provider.map_or(Provider::Command, |provider| provider.value);
-        match provider {
-            Provider::Command if !raw.has_command => {
-                problems
-                    .push(&span, "the provider `command` needs the key `command`: what builds the output");
-            }
-            Provider::Nix if !raw.has_expression => {
-                problems.push(
-                    &span,
-                    "the provider `nix` needs the key `expression`, such as \".#ci-linux-rust\"",
-                );
-            }
-            Provider::Command | Provider::Nix => {}
-        }
-        let mount = match &raw.mount {
-            Some(mount) => mount.value.0.clone(),
-            None => format!("{STAGED_PATH}/{name}"),
-        };
-        let below = |inner: &str, outer: &str| format!("{inner}/").starts_with(&format!("{outer}/"));
-        let clash = outputs
-            .values()
-            .find(|other| below(&other.mount, &mount) || below(&mount, &other.mount))
-            .map(|other| other.name.clone());
-        if let Some(other) = clash {
-            problems
-                .push(&span, format!("the mount {mount} overlaps with the one of `{other}`; set `mount`"));
-        }
-        let spec = PreparedSpec {
-            name: name.clone(),
-            provider,
-            command: raw.command.map(|command| command.value.0),
-            expression: raw.expression.map(|expression| expression.value.0),
-            inputs: raw.inputs.map(|inputs| inputs.value.0.0).unwrap_or_default(),
-            mount,
-        };
-        outputs.insert(name, spec);
-    }
-    outputs
 }
 
 /// The concurrency groups seen so far, with the size and place of their first mention.
@@ -239,7 +174,7 @@ impl Groups {
 
 impl RawSettings {
     /// These settings, and the defaults for what they leave open.
-    fn over(self, defaults: &RawSettings) -> RawSettings {
+    pub(super) fn over(self, defaults: &RawSettings) -> RawSettings {
         let env = match (self.env, &defaults.env) {
             (Some(mut own), Some(shared)) => {
                 // The job's own come last, and so win.
@@ -264,10 +199,11 @@ impl RawSettings {
             instance: self.instance.or_else(|| defaults.instance.clone()),
             cpus: self.cpus.or_else(|| defaults.cpus.clone()),
             memory: self.memory.or_else(|| defaults.memory.clone()),
+            disk: self.disk.or_else(|| defaults.disk.clone()),
         }
     }
 
-    fn into_job(self, id: JobId, target_id: TargetId) -> JobSpec {
+    pub(super) fn into_job(self, id: JobId, target_id: TargetId) -> JobSpec {
         // Without a command there is a problem already, and the job is never seen.
         let command = self.command.map_or(JobCommand::Argv(Vec::new()), |command| command.value.0);
         JobSpec {
@@ -290,6 +226,8 @@ impl RawSettings {
             instance: self.instance.map_or(InstanceType::VirtualMachine, |instance| instance.value),
             cpus: self.cpus.map_or(CPUS_DEFAULT, |cpus| cpus.value.0),
             memory_bytes: self.memory.map_or(MEMORY_BYTES_DEFAULT, |memory| memory.value.0),
+            disk_bytes: self.disk.map(|disk| disk.value.0),
+            output: None,
         }
     }
 }

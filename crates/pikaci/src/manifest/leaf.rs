@@ -14,10 +14,10 @@ use super::paths::Globs;
 use super::problem::Problems;
 use super::quantity;
 use super::table::{Located, Read, kind, shown};
-use super::{ENTRIES_MAX, Provider, Trigger};
+use super::{ENTRIES_MAX, Trigger};
 use crate::guest::STAGED_PATH;
 use crate::id::JobId;
-use crate::job::{InstanceType, JobCommand};
+use crate::job::{InstanceType, JobCommand, Provider};
 
 /// The longest command, in bytes.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
+use super::Trigger;
 use super::leaf::{Command, Count, Environment, Image, Memory, Mount, Name, Timeout, Word};
 use super::paths::Globs;
 use super::table::{AtLeastOne, Located, ReadTable, Table, TableReader};
-use super::{Provider, Trigger};
 use crate::id::JobId;
-use crate::job::InstanceType;
+use crate::job::{InstanceType, Provider};
 
 /// The value of a key, if there is one.
 type Entry<T> = Option<Located<T>>;
@@ -114,6 +114,8 @@ pub(super) struct RawSettings {
     pub(super) cpus: Entry<Count>,
     /// Memory of the instance, such as "512MiB" or "4GiB". Default: "4GiB".
     pub(super) memory: Entry<Memory>,
+    /// Disk of the instance, such as "20GiB". Default: what the operator's profile says.
+    pub(super) disk: Entry<Memory>,
 }
 
 /// Something that is built once and mounted read-only into jobs.
@@ -123,11 +125,11 @@ pub(super) struct RawPrepared {
     /// What builds it.
     #[schemars(required)]
     pub(super) provider: Entry<Provider>,
-    /// What the provider `command` runs.
-    pub(super) command: Entry<Command>,
+    /// What the provider `nix` builds, such as ".#tests"; `.` is the frozen tree.
+    pub(super) installable: Entry<Word>,
     #[schemars(skip)]
-    pub(super) has_command: bool,
-    /// What the provider `nix` builds, such as ".#ci-linux-rust".
+    pub(super) has_installable: bool,
+    /// What the provider `nix` builds, as text of its language, such as "import ./ci.nix {}".
     pub(super) expression: Entry<Word>,
     #[schemars(skip)]
     pub(super) has_expression: bool,
@@ -136,6 +138,9 @@ pub(super) struct RawPrepared {
     pub(super) inputs: Entry<AtLeastOne<Globs>>,
     /// Where guests see it. Default: "/staged/" and its name.
     pub(super) mount: Entry<Mount>,
+    /// What the provider `command` runs, and where: the keys of a job.
+    #[schemars(flatten)]
+    pub(super) settings: RawSettings,
 }
 
 impl ReadTable for RawManifest {
@@ -177,7 +182,7 @@ impl ReadTable for RawTarget {
     fn remedy(key: &str) -> Option<&'static str> {
         match key {
             "name" | "description" => Some("write `title`"),
-            "command" | "timeout" | "env" | "image" | "needs" | "memory" | "cpus" | "network" => {
+            "command" | "timeout" | "env" | "image" | "needs" | "memory" | "disk" | "cpus" | "network" => {
                 Some("it is a key of jobs: write it below [[targets.NAME.jobs]] or [defaults]")
             }
             _ => None,
@@ -229,6 +234,7 @@ impl ReadTable for RawSettings {
             instance: table.entry("instance"),
             cpus: table.entry("cpus"),
             memory: table.entry("memory"),
+            disk: table.entry("disk"),
         }
     }
 
@@ -250,12 +256,21 @@ impl ReadTable for RawPrepared {
     fn read_table(table: &mut TableReader<'_, '_, '_>) -> RawPrepared {
         RawPrepared {
             provider: table.required("provider", "provider = \"command\""),
-            has_command: table.has("command"),
-            command: table.entry("command"),
+            has_installable: table.has("installable"),
+            installable: table.entry("installable"),
             has_expression: table.has("expression"),
             expression: table.entry("expression"),
             inputs: table.required("inputs", "inputs = [\"Cargo.lock\"]"),
             mount: table.entry("mount"),
+            settings: RawSettings::read_table(table),
+        }
+    }
+
+    fn remedy(key: &str) -> Option<&'static str> {
+        match key {
+            "flake" | "attribute" | "package" => Some("write `installable`"),
+            "paths" | "sources" => Some("write `inputs`"),
+            _ => RawSettings::remedy(key),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::job::JobSpec;
 pub struct Selection<'m> {
     /// The target that the jobs belong to.
     pub target: &'m Target,
-    /// The jobs and everything that they need, in the manifest's order.
+    /// What makes prepared outputs, then the jobs and everything that they need, in the manifest's order.
     pub jobs: Vec<JobSpec>,
 }
 
@@ -66,7 +66,7 @@ impl Manifest {
             None => target.jobs.clone(),
             Some(name) => target.with_needs(name)?,
         };
-        Ok(Selection { target, jobs })
+        Ok(Selection { target, jobs: self.with_prepared(&target.id, jobs) })
     }
 
     fn unknown_target(&self, text: &str, target_name: &str) -> SelectError {

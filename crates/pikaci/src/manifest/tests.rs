@@ -4,7 +4,8 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::InstanceType;
+use crate::id::JobId;
+use crate::job::{InstanceType, NixSource};
 
 /// The manifest of the format's description, with every key.
 const COMPLETE: &str = r#"version = 1
@@ -58,7 +59,7 @@ inputs = ["Cargo.lock", "crates/**"]
 
 [prepared.tools]
 provider = "nix"
-expression = ".#tools"
+installable = ".#tools"
 inputs = ["flake.lock"]
 mount = "/staged/elsewhere"
 "#;
@@ -90,9 +91,10 @@ fn every_key_reaches_the_plan() {
     let [unit, format] = target.jobs.as_slice() else { panic!("two jobs") };
     assert_snapshot!(serde_json::to_string(unit).unwrap(), @r#"{"id":"unit","description":"Unit tests","target_id":"pre-merge","command":"cargo test --workspace","timeout_secs":1800,"run_as_root":false,"network":false,"env":{"CI":"1","RUST_BACKTRACE":"1"},"needs":["format"],"artifacts":["report/**"],"junit":["report/*.xml"],"prepared":["linux-rust"],"image":"pikaci/dev","instance":"virtual-machine","cpus":2,"memory_bytes":4294967296}"#);
     assert_snapshot!(serde_json::to_string(format).unwrap(), @r#"{"id":"format","description":"cargo fmt --check","target_id":"pre-merge","command":["cargo","fmt","--check"],"timeout_secs":3600,"run_as_root":true,"network":true,"env":{"CI":"1","RUST_BACKTRACE":"0"},"needs":[],"artifacts":[],"junit":[],"prepared":[],"image":"pikaci/dev","instance":"container","cpus":1,"memory_bytes":536870912}"#);
-    let mounts: Vec<&str> = manifest.prepared().map(|output| output.mount.as_str()).collect();
+    let mounts: Vec<&str> = manifest.prepared().map(|spec| spec.output.mount.as_str()).collect();
     assert_eq!(mounts, ["/staged/linux-rust", "/staged/elsewhere"]);
-    assert_eq!(manifest.find_prepared("tools").unwrap().expression.as_deref(), Some(".#tools"));
+    let tools = &manifest.find_prepared("tools").unwrap().output;
+    assert_eq!(tools.nix, Some(NixSource::Installable(".#tools".to_owned())));
 }
 
 #[test]
@@ -138,8 +140,11 @@ fn a_target_with_paths_is_for_changes_of_these_paths_only() {
 #[test]
 fn a_job_named_alone_brings_what_it_needs() {
     let manifest = Manifest::parse(COMPLETE).unwrap();
-    assert_eq!(ids(&manifest.select("pre-merge").unwrap().jobs), ["unit", "format"]);
-    assert_eq!(ids(&manifest.select("pre-merge/unit").unwrap().jobs), ["unit", "format"]);
+    assert_eq!(ids(&manifest.select("pre-merge").unwrap().jobs), ["prepare.linux-rust", "unit", "format"]);
+    assert_eq!(
+        ids(&manifest.select("pre-merge/unit").unwrap().jobs),
+        ["prepare.linux-rust", "unit", "format"]
+    );
     assert_eq!(ids(&manifest.select("pre-merge/format").unwrap().jobs), ["format"]);
     assert_eq!(manifest.select("nightly/soak").unwrap().target.id.as_str(), "nightly");
 }
@@ -349,7 +354,7 @@ mount = "/etc"
     pikaci.toml:5:10: the list `inputs` is empty; write what is meant, or leave the key away
       5 | inputs = []
         |          ^^
-    pikaci.toml:6:11: the provider `nix` needs the key `expression`, such as ".#ci-linux-rust"
+    pikaci.toml:6:11: the provider `nix` needs one of the keys `installable`, such as ".#tests", and `expression`
       6 | [prepared.deps]
         |           ^^^^
     pikaci.toml:6:11: the mount /staged/linux-rust/deps overlaps with the one of `linux-rust`; set `mount`
@@ -550,4 +555,85 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_prepared_is_made_by_jobs_before_those_that_need_it() {
+    let text = r#"version = 1
+[defaults]
+instance = "container"
+artifacts = ["report/**"]
+prepared = ["tests"]
+[targets.t]
+jobs = [
+    { id = "unit", command = "true", needs = ["format"] },
+    { id = "format", command = "true", prepared = [] },
+]
+[prepared.tests]
+provider = "command"
+command = "make tests"
+inputs = ["src/**"]
+prepared = ["tools"]
+memory = "512MiB"
+[prepared.tools]
+provider = "nix"
+expression = "import ./tools.nix {}"
+inputs = ["tools.nix"]
+[prepared.unused]
+provider = "command"
+command = "true"
+inputs = ["src/**"]
+"#;
+    let manifest = Manifest::parse(text).unwrap();
+    let jobs = manifest.select("t").unwrap().jobs;
+    assert_eq!(ids(&jobs), ["prepare.tests", "prepare.tools", "unit", "format"]);
+    let needs = |at: usize| jobs[at].needs.iter().map(JobId::as_str).collect::<Vec<_>>();
+    assert_eq!(needs(0), ["prepare.tools"]);
+    assert_eq!(needs(2), ["format", "prepare.tests"]);
+    assert_eq!(needs(3), Vec::<&str>::new());
+    assert_eq!((jobs[0].instance, jobs[0].memory_bytes), (InstanceType::Container, 512 << 20));
+    assert_eq!(jobs[0].artifacts, Vec::<String>::new());
+    assert_eq!(jobs[1].command.summary(), "nix build --expr import ./tools.nix {}");
+    assert_eq!(jobs[1].output.as_ref().unwrap().mount, "/staged/tools");
+    assert_eq!(ids(&manifest.select("t/format").unwrap().jobs), ["format"]);
+}
+
+#[test]
+fn prepared_outputs_do_not_wait_for_themselves_or_for_jobs() {
+    let text = r#"version = 1
+targets.t.jobs = [{ id = "prepare.a", command = "true" }]
+[prepared.a]
+provider = "command"
+command = "true"
+installable = ".#a"
+inputs = ["a"]
+prepared = ["b"]
+needs = ["unit"]
+[prepared.b]
+provider = "nix"
+installable = ".#b"
+expression = "b"
+inputs = ["b"]
+prepared = ["a"]
+"#;
+    assert_snapshot!(refusal(text), @r#"
+    pikaci.toml:2:26: ids that begin with `prepare.` are those of prepared outputs
+      2 | targets.t.jobs = [{ id = "prepare.a", command = "true" }]
+        |                          ^^^^^^^^^^^
+    pikaci.toml:3:11: `installable` and `expression` are for the provider `nix`
+      3 | [prepared.a]
+        |           ^
+    pikaci.toml:3:11: `a` needs itself prepared, in the end; break the circle
+      3 | [prepared.a]
+        |           ^
+    pikaci.toml:9:9: an output needs no job; name other outputs with `prepared`
+      9 | needs = ["unit"]
+        |         ^^^^^^^^
+    pikaci.toml:10:11: the provider `nix` needs one of the keys `installable`, such as ".#tests", and `expression`
+      10 | [prepared.b]
+         |           ^
+    pikaci.toml:10:11: `b` needs itself prepared, in the end; break the circle
+      10 | [prepared.b]
+         |           ^
+    "#);
 }

@@ -29,6 +29,9 @@ pub struct RemoteLinuxVmExecutionRecord {
     /// The image that the instance was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incus_image: Option<RemoteLinuxVmImageRecord>,
+    /// What the instance's disk is made by: `dir`, `btrfs` and the like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_driver: Option<String>,
     /// The phases, in the order in which they ended.
     #[serde(default)]
     pub phases: Vec<RemoteLinuxVmPhaseRecord>,
@@ -92,6 +95,11 @@ impl RemoteLinuxVmPhaseRecorder {
     /// Notes the image that the instance was made from.
     pub fn set_incus_image(&mut self, image: RemoteLinuxVmImageRecord) {
         self.record.incus_image = Some(image);
+    }
+
+    /// Notes what the instance's disk is made by.
+    pub fn set_storage_driver(&mut self, driver: Option<String>) {
+        self.record.storage_driver = driver;
     }
 
     /// The record so far.

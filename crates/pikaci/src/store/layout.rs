@@ -68,6 +68,11 @@ impl StateRoot {
         self.path.join("snapshots")
     }
 
+    /// The folder of all prepared outputs.
+    pub fn prepared_dir(&self) -> PathBuf {
+        self.path.join("prepared")
+    }
+
     /// The folder of one snapshot.
     pub fn snapshot_dir(&self, digest: &Digest) -> PathBuf {
         self.snapshots_dir().join(digest)

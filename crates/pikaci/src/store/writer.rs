@@ -22,6 +22,7 @@ pub struct RunWriter {
     state: StateRoot,
     record: RunRecord,
     events: File,
+    is_cancel_requested: bool,
     _lock: File,
 }
 
@@ -63,7 +64,7 @@ impl RunWriter {
             Err(source) => return Err(StoreError::Io { action: "create", path: folder, source }),
         }
         sync_folder(&state.runs_dir()).map_err(StoreError::io("flush", state.runs_dir()))?;
-        Ok(RunWriter { state: state.clone(), record, events, _lock: lock })
+        Ok(RunWriter { state: state.clone(), record, events, is_cancel_requested: false, _lock: lock })
     }
 
     /// Takes up a run whose writer is gone. Its record is folded anew from its events.
@@ -85,12 +86,19 @@ impl RunWriter {
         let mut events = OpenOptions::new().write(true).open(&path).map_err(StoreError::io("open", &path))?;
         events::cut_torn_end(&mut events, read.whole_bytes).map_err(StoreError::io("write", &path))?;
         replace_json(folder.join(RUN), &record, Durability::Power)?;
-        Ok(RunWriter { state: state.clone(), record, events, _lock: lock })
+        let is_cancel_requested =
+            read.events.iter().any(|event| matches!(event, Event::CancelRequested { .. }));
+        Ok(RunWriter { state: state.clone(), record, events, is_cancel_requested, _lock: lock })
     }
 
     /// The record as it stands.
     pub fn record(&self) -> &RunRecord {
         &self.record
+    }
+
+    /// Whether somebody asked for the run to be stopped: now, or before its earlier writer was gone.
+    pub fn is_cancel_requested(&self) -> bool {
+        self.is_cancel_requested
     }
 
     /// The state root that the run is in.
@@ -113,6 +121,7 @@ impl RunWriter {
             self.events.sync_data().map_err(StoreError::io("flush", &path))?;
         }
         event::apply(&mut self.record, event);
+        self.is_cancel_requested |= matches!(event, Event::CancelRequested { .. });
         if let Event::JobStarted { job, .. } | Event::JobFinished { job, .. } = event {
             self.write_status(job)?;
         }

@@ -81,6 +81,8 @@ fn spec(id: &str, junit: &[&str]) -> JobSpec {
         instance: InstanceType::VirtualMachine,
         cpus: 2,
         memory_bytes: 1 << 30,
+        disk_bytes: None,
+        output: None,
     }
 }
 

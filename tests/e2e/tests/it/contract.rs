@@ -19,6 +19,7 @@ fn host_and_guest_runner_use_the_same_words() {
         (guest::LOG_NAME, runner::LOG_NAME),
         (guest::RESULT_NAME, runner::RESULT_NAME),
     ];
+    assert_eq!(guest::LOG_BYTES_MAX, runner::LOG_BYTES_MAX);
     for (host, guest) in words {
         assert_eq!(host, guest);
     }

@@ -103,6 +103,12 @@ impl Sandbox<'_> {
         }
         arguments.read_only(&self.config.runner, Path::new(RUN_BINARY));
         arguments.read_only(&self.attempt.snapshot_dir, Path::new(SNAPSHOT_PATH));
+        for share in &self.attempt.shares {
+            // The sandbox has the host's store as it is.
+            if !share.path.starts_with("/nix/store/") {
+                arguments.read_only(&share.source, Path::new(&share.path));
+            }
+        }
         arguments.writable(&self.folders.artifacts, ARTIFACTS_PATH);
         arguments.writable(&self.folders.cargo_home, CARGO_HOME_PATH);
         arguments.writable(&self.folders.cargo_target, CARGO_TARGET_PATH);
@@ -110,6 +116,9 @@ impl Sandbox<'_> {
         arguments.0.extend(self.config.runner_arguments.iter().cloned());
         arguments.add(&["run", "--sentinel"]);
         arguments.0.push(sentinel(Path::new(SNAPSHOT_PATH), self.attempt));
+        for share in &self.attempt.shares {
+            arguments.0.extend(share.proof_arguments().into_iter().map(OsString::from));
+        }
         arguments.0
     }
 }

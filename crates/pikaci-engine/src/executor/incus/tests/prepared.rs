@@ -1,0 +1,170 @@
+//! Prepared outputs of real instances, built in one and mounted into others.
+
+use std::process::Command;
+
+use pikaci::{NixSource, Provider, RunStatus};
+
+use super::*;
+use crate::prepared::Store;
+use crate::prepared::tests::{maker, user};
+
+fn in_container(job: JobSpec) -> JobSpec {
+    JobSpec { instance: InstanceType::Container, memory_bytes: 256 << 20, ..job }
+}
+
+#[test]
+fn what_one_instance_has_built_others_see_read_only_and_it_is_built_once() {
+    let world = World::new();
+    let build = "mkdir -p /artifacts/out/bin; cp file /artifacts/out/copy; ln -s copy /artifacts/out/link; \
+                 printf '#!/bin/sh\\necho run by $(id -un)\\n' > /artifacts/out/bin/tool; chmod 755 /artifacts/out/bin/tool";
+    let check = "cat /staged/a/link; /staged/a/bin/tool; ! touch /staged/a/new; ! rm -f /staged/a/copy";
+    let jobs = || {
+        let users = ["one", "two"].map(|id| in_container(user(id, check, &["a"])));
+        [vec![in_container(maker("a", build))], users.to_vec()].concat()
+    };
+    let (record, _) = world.run(jobs(), |_| false);
+    assert_eq!(record.status, RunStatus::Passed, "{record:#?}");
+    assert_eq!(world.log(&record, 1).lines().take(2).collect::<Vec<_>>(), ["content", "run by pikaci"]);
+    let (again, _) = world.run(jobs(), |_| false);
+    let outputs =
+        pikaci::load_prepared_outputs_record(&world.fixture.state, &again.run_id).unwrap().unwrap().outputs;
+    assert_eq!(outputs[0].is_hit, Some(true));
+    // Another image makes another output.
+    let client = world.client();
+    let fingerprint = block_on(client.import_image(&image_file(2041), &ImageImport::default())).unwrap();
+    let mut moved = jobs();
+    moved[0].image = fingerprint;
+    let (other, _) = world.run(moved, |_| false);
+    let outputs =
+        pikaci::load_prepared_outputs_record(&world.fixture.state, &other.run_id).unwrap().unwrap().outputs;
+    assert_eq!(outputs[0].is_hit, Some(false));
+}
+
+#[test]
+fn an_output_of_devices_or_of_nothing_is_the_builds_fault_and_the_instance_is_gone() {
+    let world = World::new();
+    for (command, why) in [
+        ("true", "left nothing"),
+        ("mkdir /artifacts/out; mkfifo /artifacts/out/pipe", "no file, folder or link"),
+    ] {
+        let (record, _) = world.run(vec![in_container(maker("a", command))], |_| false);
+        let made = &record.jobs[0];
+        assert_eq!((made.attempts.len(), &made.fault), (1, &Some(pikaci::Fault::Job)), "{made:?}");
+        assert!(made.message.as_deref().unwrap().contains(why), "{made:?}");
+    }
+}
+
+#[test]
+fn a_build_whose_process_is_gone_is_taken_up_and_its_output_kept() {
+    let world = World::new();
+    let build = "mkdir /artifacts/out; for i in $(seq 1 20); do echo $i; sleep 0.1; done; echo whole > /artifacts/out/file";
+    let jobs =
+        vec![in_container(maker("a", build)), in_container(user("unit", "cat /staged/a/file", &["a"]))];
+    let request = world.fixture.request(jobs);
+    let (state, run_id) = (request.state.clone(), request.run_id.clone());
+    let path = state.guest_log(&run_id, &request.jobs[0].id);
+    // The first process: dropped in the middle of the build, as a kill would do it.
+    block_on(async {
+        let cancel = CancellationToken::new();
+        let mut observe = |_: &Event| {};
+        let running = crate::run(request, world.executor(), &mut observe, &cancel);
+        tokio::select! {
+            _ = running => panic!("the run ended before it was left"),
+            _ = tokio::task::spawn_blocking(move || wait_for_lines(&path, 3)) => {}
+        }
+    });
+    let cancel = CancellationToken::new();
+    let mut observe = |_: &Event| {};
+    let resumed =
+        block_on(resume(&state, &run_id, 2, NixConfig::default(), world.executor(), &mut observe, &cancel))
+            .unwrap();
+    assert_eq!(resumed.status, RunStatus::Passed, "{resumed:#?}");
+    assert_eq!(resumed.jobs[0].attempts.len(), 1);
+    assert_eq!(world.log(&resumed, 1), "whole\n");
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+/// What Nix is told in tests: nothing comes from elsewhere.
+fn nix() -> NixConfig {
+    let path = std::env::var_os("PATH").unwrap();
+    let words = "experimental-features = nix-command flakes\nsubstituters =\nsandbox = false\n";
+    let home = std::env::var_os("HOME").unwrap();
+    NixConfig { path, environment: vec![("NIX_CONFIG".into(), words.into()), ("HOME".into(), home)] }
+}
+
+#[test]
+fn what_nix_has_built_is_mounted_with_its_closure_and_nothing_else_of_the_store() {
+    let world = World::new();
+    let root = world.fixture.root();
+    fs::create_dir(root.join("tools")).unwrap();
+    fs::copy("/bin/busybox", root.join("tools/busybox")).expect("busybox-static is installed");
+    let expression = |name: &str, script: &str| {
+        format!(
+            "let tools = \"${{./tools}}\"; in derivation {{ name = \"{name}\"; system = builtins.currentSystem; \
+             builder = \"${{tools}}/busybox\"; args = [ \"sh\" \"-c\" ''b=${{tools}}/busybox; {script}'' ]; }}"
+        )
+    };
+    let unique = std::process::id();
+    let good = expression(
+        "pika-hello",
+        &format!(
+            "$b mkdir -p $out/bin; echo {unique} > $out/unique; $b ln -s ${{tools}}/busybox $out/bin/busybox; echo built >&2"
+        ),
+    );
+    fs::write(root.join("hello.nix"), good).unwrap();
+    fs::write(root.join("bad.nix"), expression("pika-bad", "echo the builder says no >&2; exit 7")).unwrap();
+    fs::write(root.join("broken.nix"), "{ not nix").unwrap();
+    let of = |name: &str, text: &str| {
+        let mut job = in_container(maker(name, "nix build"));
+        let output = job.output.as_mut().unwrap();
+        (output.provider, output.inputs) = (Provider::Nix, vec!["*.nix".to_owned(), "tools/**".to_owned()]);
+        output.nix = Some(NixSource::Expression(text.to_owned()));
+        job
+    };
+    let check = "cat /staged/hello/unique; /staged/hello/bin/busybox echo runs; ls /nix/store | wc -l; ! touch /staged/hello/x";
+    let mut settings = world.settings.clone();
+    settings.project = format!("{}-nix", settings.project);
+    let shared_folders = vec!["/tmp".to_owned(), "/nix/store".to_owned()];
+    block_on(async {
+        set_up(&settings, &SetUp { shared_folders, ..SetUp::default() }, &mut |_| {}).await.unwrap();
+        let client = settings.client();
+        let fingerprint = client.import_image(&image_file(2026), &ImageImport::default()).await.unwrap();
+        client.set_alias(IMAGE, &fingerprint).await.unwrap();
+    });
+    let world = World { settings, ..world };
+    let jobs = vec![of("hello", "import ./hello.nix"), in_container(user("unit", check, &["hello"]))];
+    let mut request = world.fixture.request(jobs);
+    request.nix = nix();
+    let (record, _) = world.fixture.run(request, world.executor(), |_| false);
+    let log =
+        |at: usize| fs::read_to_string(world.fixture.state.guest_log(&record.run_id, &record.jobs[at].id));
+    assert_eq!(record.status, RunStatus::Passed, "{:?}\n{:?}\n{record:#?}", log(0), log(1));
+    assert!(log(0).unwrap().contains("built"));
+    // The output and the folder of tools: what it refers to, and no more.
+    assert_eq!(
+        log(1).unwrap().lines().take(3).collect::<Vec<_>>(),
+        [unique.to_string().as_str(), "runs", "2"]
+    );
+    let kept = Store::new(&world.fixture.state).list().remove(0);
+    assert_eq!(kept.closure.len(), 2);
+    assert!(kept.closure_bytes > 1_000_000, "{kept:?}");
+    let collected = Command::new("nix-store").args(["--delete"]).arg(&kept.realised_path).output().unwrap();
+    assert!(!collected.status.success(), "Nix may collect an output that is kept");
+
+    for (name, text, why) in [
+        ("bad", "import ./bad.nix", "the builder failed"),
+        ("broken", "import ./broken.nix", "can't be evaluated"),
+    ] {
+        let mut request = world.fixture.request(vec![of(name, text)]);
+        request.nix = nix();
+        let (record, _) = world.fixture.run(request, world.executor(), |_| false);
+        let made = &record.jobs[0];
+        assert_eq!((made.attempts.len(), &made.fault), (1, &Some(pikaci::Fault::Job)), "{made:?}");
+        assert!(made.message.as_deref().unwrap().contains(why), "{made:?}");
+    }
+    let mut request = world.fixture.request(vec![of("lost", "import ./hello.nix # again")]);
+    request.nix = NixConfig { path: "/nowhere".into(), ..nix() };
+    let (record, _) = world.fixture.run(request, world.executor(), |_| false);
+    assert_eq!(record.jobs[0].fault, Some(pikaci::Fault::Infra));
+    assert!(record.jobs[0].message.as_deref().unwrap().contains("apt-get install nix-bin"), "{record:?}");
+}

@@ -1,0 +1,382 @@
+//! What goes wrong around a job: images that are not as they should be, servers that stall, projects that are full, and
+//! ends at the worst moment.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::AtomicBool;
+
+use incus_client::{NewInstance, StateChange};
+use tokio::sync::{Notify, mpsc};
+
+use super::*;
+use crate::executor::Attempt;
+use crate::host_log::HostLog;
+
+/// The image without its guest runner.
+fn image_without_runner() -> PathBuf {
+    let built = image_file(2030).with_extension("").with_extension("tar");
+    let runner = std::env::var_os("PIKA_GUEST_RUNNER").unwrap();
+    let created_at = "2030-01-01T00:00:00Z".parse().unwrap();
+    build(&BuildRequest { created_at, ..BuildRequest::new(Recipe::Busybox, runner, &built) }).unwrap();
+    let output = built.with_file_name("poor.tar");
+    let mut poor = tar::Builder::new(fs::File::create(&output).unwrap());
+    for entry in tar::Archive::new(fs::File::open(&built).unwrap()).entries().unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        let mut header = entry.header().clone();
+        if path.ends_with("pikaci-incus-run") {
+            continue;
+        }
+        match entry.link_name().unwrap().map(std::borrow::Cow::into_owned) {
+            Some(link) => poor.append_link(&mut header, path, link).unwrap(),
+            None => poor.append_data(&mut header, path, entry).unwrap(),
+        }
+    }
+    poor.into_inner().unwrap();
+    output
+}
+
+#[test]
+fn an_image_without_the_guest_runner_is_said_at_once_and_not_at_the_jobs_deadline() {
+    let world = World::new();
+    let client = world.client();
+    let image = image_without_runner();
+    let fingerprint = block_on(client.import_image(&image, &ImageImport::default())).unwrap();
+    let job = JobSpec { image: fingerprint, ..job("unit", "true") };
+    let (record, _) = world.run(vec![job], |_| false);
+    let unit = &record.jobs[0];
+    assert_eq!(unit.fault, Some(Fault::Infra), "{unit:?}");
+    assert!(unit.message.as_ref().unwrap().contains("has no guest runner"), "{:?}", unit.message);
+}
+
+#[test]
+fn a_log_without_an_end_fills_no_disk_and_changes_no_verdict() {
+    let mut world = World::new();
+    world.settings.log_bytes_max = 10_000;
+    let (record, _) = world.run(vec![job("unit", "yes abcdefg | head -c 1000000; exit 3")], |_| false);
+    assert_eq!((record.jobs[0].exit_code, record.jobs[0].attempts.len()), (Some(3), 1));
+    let log = world.log(&record, 0);
+    assert!(log.len() > 10_000 && log.len() < 20_000, "{}", log.len());
+    assert!(log.ends_with("the rest was left out]\n"), "{}", &log[log.len() - 200..]);
+}
+
+/// A way to the daemon that can be closed: what is on it is lost, and what comes then is not answered.
+struct Gate {
+    socket: PathBuf,
+    is_closed: Arc<AtomicBool>,
+}
+
+impl Gate {
+    fn to(daemon: &Path, folder: &Path) -> Gate {
+        let socket = folder.join("gate.socket");
+        let (listener, daemon) = (UnixListener::bind(&socket).unwrap(), daemon.to_owned());
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let closed = Arc::clone(&is_closed);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let closed = Arc::clone(&closed);
+                let (client, daemon) = (client.unwrap(), daemon.clone());
+                std::thread::spawn(move || {
+                    while closed.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    let server = UnixStream::connect(&daemon).unwrap();
+                    let back = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                    std::thread::scope(|scope| {
+                        scope.spawn(|| carry(client, server, &closed));
+                        scope.spawn(|| carry(back.0, back.1, &closed));
+                    });
+                });
+            }
+        });
+        Gate { socket, is_closed }
+    }
+}
+
+fn carry(mut from: UnixStream, mut to: UnixStream, is_closed: &AtomicBool) {
+    let mut buffer = [0; 16 * 1024];
+    from.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    while !is_closed.load(Ordering::Relaxed) {
+        match from.read(&mut buffer) {
+            Ok(count @ 1..) if to.write_all(&buffer[..count]).is_ok() => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    let _ = (from.shutdown(std::net::Shutdown::Both), to.shutdown(std::net::Shutdown::Both));
+}
+
+#[test]
+fn a_cancel_is_over_in_five_seconds_also_where_the_server_has_stopped_to_answer() {
+    let mut world = World::new();
+    let daemon = Daemon::shared().socket;
+    let gate = Gate::to(&daemon, world.fixture.state.path().parent().unwrap());
+    world.settings.endpoint = Endpoint::Unix { socket: gate.socket.clone() };
+    let request = world.fixture.request(vec![job("unit", "echo begun; sleep 60")]);
+    let log = world.fixture.state.guest_log(&request.run_id, &request.jobs[0].id);
+    let host_log = world.fixture.state.host_log(&request.run_id, &request.jobs[0].id);
+    let cancel = CancellationToken::new();
+    let took = block_on(async {
+        let stop = cancel.clone();
+        let is_closed = Arc::clone(&gate.is_closed);
+        let upset = tokio::task::spawn_blocking(move || {
+            wait_for_lines(&log, 1);
+            is_closed.store(true, Ordering::Relaxed);
+            // The follower is lost, and what is asked then stays without an answer.
+            let begin = Instant::now();
+            while !fs::read_to_string(&host_log).unwrap().contains("lost the guest") {
+                assert!(begin.elapsed() < Duration::from_secs(30), "it was not lost");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            stop.cancel();
+            Instant::now()
+        });
+        let is_closed = Arc::clone(&gate.is_closed);
+        let mut ended_at = None;
+        let mut observe = |event: &Event| {
+            if matches!(event, Event::RunFinished { .. }) {
+                ended_at = Some(Instant::now());
+                is_closed.store(false, Ordering::Relaxed);
+            }
+        };
+        let record = crate::run(request, world.executor(), &mut observe, &cancel).await.unwrap();
+        assert_eq!(record.outcome, Some(Outcome::Cancelled));
+        ended_at.unwrap() - upset.await.unwrap()
+    });
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn a_job_waits_for_memory_that_another_one_has() {
+    let mut settings = shared_settings();
+    settings.project = format!("pikaci-full-{}", std::process::id());
+    block_on(prepare(&settings));
+    let client = settings.client();
+    let limits = incus_client::Config::from([("limits.memory".to_owned(), "400MiB".to_owned())]);
+    block_on(client.patch_project(&settings.project, &limits)).unwrap();
+    let world = World::on(settings);
+    let image = block_on(client.resolve_alias(IMAGE)).unwrap();
+    let mut other = NewInstance::container("other", image);
+    other.profiles = vec![world.settings.profile.clone()];
+    other.config.insert("limits.memory".to_owned(), "300MiB".to_owned());
+    block_on(client.create_instance(&other)).unwrap();
+    let request = world.fixture.request(vec![job("unit", "true")]);
+    let host_log = world.fixture.state.host_log(&request.run_id, &request.jobs[0].id);
+    let record = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            while !fs::read_to_string(&host_log).unwrap_or_default().contains("memory in use") {
+                assert!(start.elapsed() < Duration::from_secs(30), "it did not wait");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            block_on(client.destroy_instance("other")).unwrap();
+        });
+        world.fixture.run(request, world.executor(), |_| false).0
+    });
+    assert_eq!((record.status, record.jobs[0].attempts.len()), (RunStatus::Passed, 1), "{:?}", record.jobs);
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_was_killed_while_it_took_in_artifacts_has_them_all_when_it_is_taken_up() {
+    let world = World::new();
+    let command = "for i in $(seq 1 50); do echo $i > $PIKACI_ARTIFACTS/$i; done";
+    let littering = JobSpec { artifacts: vec!["*".to_owned()], ..job("unit", command) };
+    let request = world.fixture.request(vec![littering]);
+    let (run_id, state) = (request.run_id.clone(), request.state.clone());
+    let artifacts = state.artifacts_dir(&run_id, &request.jobs[0].id);
+    block_on(async {
+        let (cancel, has_result) = (CancellationToken::new(), Notify::new());
+        let mut observe = |event: &Event| {
+            if matches!(event, Event::PhaseFinished { phase, .. } if phase.phase == "wait_for_completion") {
+                has_result.notify_one();
+            }
+        };
+        let running = crate::run(request, world.executor(), &mut observe, &cancel);
+        tokio::select! {
+            biased;
+            () = has_result.notified() => {}
+            _ = running => panic!("the run ended before it was left"),
+        }
+    });
+    assert!(artifacts.join("result.json").exists() && !artifacts.join("50").exists());
+    let cancel = CancellationToken::new();
+    let record =
+        block_on(resume(&state, &run_id, 2, NixConfig::default(), world.executor(), &mut |_| {}, &cancel))
+            .unwrap();
+    assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs);
+    for number in 1..=50 {
+        let content = fs::read_to_string(artifacts.join(number.to_string())).unwrap();
+        assert_eq!(content, format!("{number}\n"));
+    }
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn an_instance_that_another_process_is_making_for_the_pool_is_left_to_it() {
+    let mut world = World::new();
+    let client = world.client();
+    let fingerprint = block_on(client.import_image(&image_file(2031), &ImageImport::default())).unwrap();
+    block_on(client.set_alias("in-the-making", &fingerprint)).unwrap();
+    let pool = PoolSettings { size: 1, instance: InstanceType::Container, ..PoolSettings::default() };
+    world.settings.pools = BTreeMap::from([("in-the-making".to_owned(), pool)]);
+    let mut half_made =
+        NewInstance::container(format!("half-made-{}", &world.settings.owner[17..]), &fingerprint);
+    half_made.profiles = vec![world.settings.profile.clone()];
+    let now = Timestamp::now().as_second();
+    for (key, value) in [
+        (context::key::POOL, fingerprint),
+        (context::key::STATE, "idle".to_owned()),
+        (context::key::MADE, now.to_string()),
+        (context::key::OWNER, world.settings.owner.clone()),
+    ] {
+        half_made.config.insert(key.to_owned(), value);
+    }
+    block_on(client.create_instance(&half_made)).unwrap();
+    let filled = block_on(pool::top_up_image(&client, &world.settings, "in-the-making")).unwrap();
+    assert_eq!(filled, pool::Filled::default());
+    // One that is not there after all that time will never be.
+    world.settings.boot_deadline = Duration::ZERO;
+    world.settings.pools.get_mut("in-the-making").unwrap().size = 0;
+    block_on(pool::top_up_image(&client, &world.settings, "in-the-making")).unwrap();
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_was_cancelled_while_it_took_an_instance_of_the_pool_leaves_none() {
+    let mut world = World::new();
+    let client = world.client();
+    let fingerprint = block_on(client.import_image(&image_file(2032), &ImageImport::default())).unwrap();
+    block_on(client.set_alias("let-go", &fingerprint)).unwrap();
+    let pool = PoolSettings { size: 1, instance: InstanceType::Container, ..PoolSettings::default() };
+    world.settings.pools = BTreeMap::from([("let-go".to_owned(), pool)]);
+    for after_ms in [5, 15, 25, 35] {
+        block_on(pool::top_up_image(&client, &world.settings, "let-go")).unwrap();
+        let waits = world.left_behind();
+        // The run tops up no pool itself: what is left is what it took.
+        let mut settings = world.settings.clone();
+        settings.pools.get_mut("let-go").unwrap().size = 0;
+        let request =
+            world.fixture.request(vec![JobSpec { image: "let-go".to_owned(), ..job("unit", "sleep 60") }]);
+        let cancel = CancellationToken::new();
+        let mut observe = |event: &Event| {
+            if matches!(event, Event::PhaseFinished { phase, .. } if phase.phase == "stage_workspace_snapshot")
+            {
+                let cancel = cancel.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                    cancel.cancel();
+                });
+            }
+        };
+        let executor = Arc::new(IncusExecutor::new(settings));
+        let record = block_on(crate::run(request, executor, &mut observe, &cancel)).unwrap();
+        assert_eq!(record.outcome, Some(Outcome::Cancelled));
+        assert_eq!(world.left_behind(), Vec::<String>::new(), "{waits:?} waited, {after_ms} ms");
+    }
+}
+
+#[test]
+fn a_run_is_taken_up_where_the_daemon_comes_back_only_later_and_its_job_is_not_run_twice() {
+    let bed = Testbed::start_below_tmp().unwrap();
+    let mut settings =
+        IncusSettings::new(Endpoint::Unix { socket: bed.socket().to_owned() }, "/tmp", "nobody");
+    settings.network = NO_NETWORK.to_owned();
+    block_on(prepare(&settings));
+    let world = World::on(settings);
+    let request = world.fixture.request(vec![job("unit", "echo begun; sleep 3; echo done")]);
+    let (run_id, state) = (request.run_id.clone(), request.state.clone());
+    let log = state.guest_log(&run_id, &request.jobs[0].id);
+    block_on(async {
+        let cancel = CancellationToken::new();
+        let mut observe = |_: &Event| {};
+        let begun = tokio::task::spawn_blocking(move || wait_for_lines(&log, 1));
+        tokio::select! {
+            _ = crate::run(request, world.executor(), &mut observe, &cancel) => panic!("the run ended before it was left"),
+            _ = begun => {}
+        }
+    });
+    bed.crash().unwrap();
+    let host_log = state.host_log(&run_id, &"unit".parse().unwrap());
+    let lines = count_lines(&host_log);
+    let record = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // It is opened by then, and looked for.
+            wait_for_lines(&host_log, lines + 1);
+            bed.restart().unwrap();
+        });
+        let cancel = CancellationToken::new();
+        block_on(resume(&state, &run_id, 2, NixConfig::default(), world.executor(), &mut |_| {}, &cancel))
+            .unwrap()
+    });
+    assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs);
+    assert_eq!(record.jobs[0].attempts.len(), 1);
+    assert_eq!(world.log(&record, 0), "begun\ndone\n");
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stopped_instance_has_no_result_but_one_of_the_runners_and_its_log_is_no_link_and_no_pipe() {
+    for planted in ["ln -s /etc/passwd guest.log", "mkfifo guest.log"] {
+        let start = Instant::now();
+        let (exit, log) = salvaged(planted);
+        assert!(
+            matches!(&exit, GuestExit::NoResult { detail } if detail.contains("has stopped")),
+            "{exit:?}"
+        );
+        assert_eq!(log, "begun\ndone\n");
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    }
+}
+
+/// How a job ends whose instance is stopped when it has planted something in the place of its log, and a result.
+fn salvaged(planted: &str) -> (GuestExit, String) {
+    let world = World::new();
+    let client = world.client();
+    let image = block_on(client.resolve_alias(IMAGE)).unwrap();
+    let forged = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:33Z"}"#;
+    let command = format!(
+        "echo begun; sleep 1; cd /artifacts; echo '{forged}' > result.json; rm guest.log; {planted}; echo done; sleep 60"
+    );
+    let request = world.fixture.request(vec![job("unit", &command)]);
+    let (run_id, spec) = (request.run_id.clone(), request.jobs[0].clone());
+    let snapshot = crate::snapshot::take(&request.snapshot_request()).unwrap();
+    let artifacts_dir = world.fixture.state.artifacts_dir(&run_id, &spec.id);
+    fs::create_dir_all(&artifacts_dir).unwrap();
+    let attempt = Attempt {
+        run_id,
+        job: spec,
+        number: 1,
+        snapshot_dir: snapshot.dir,
+        snapshot_digest: snapshot.digest,
+        scratch_dir: world.fixture.state.path().join("scratch"),
+        shares: Vec::new(),
+        output_dir: None,
+        host_log: HostLog::open(&artifacts_dir.join("../host.log")).unwrap(),
+        artifacts_dir,
+        reports: mpsc::channel(1).0,
+    };
+    let name = context::instance_name(&attempt.run_id, &attempt.job.id, 1);
+    let context = RemoteLinuxVmContext::new(&world.settings, &attempt, image.clone(), name.clone());
+    // Not ephemeral: it stays when it is stopped.
+    let mut new = NewInstance::container(&name, image).started();
+    new.profiles = vec![world.settings.profile.clone()];
+    new.config = devices::instance_keys(&context);
+    new.devices = configure_remote_incus_devices(&context);
+    let log = attempt.artifacts_dir.join("guest.log");
+    let exit = block_on(async {
+        client.create_instance(&new).await.unwrap();
+        let cancel = CancellationToken::new();
+        let mut follower = follow::Follower::open(&client, &attempt, &context, false).unwrap();
+        follower.launch(&cancel).await.unwrap();
+        let stopping = async {
+            let begun = log.clone();
+            tokio::task::spawn_blocking(move || wait_for_lines(&begun, 2)).await.unwrap();
+            client.change_state(&name, StateChange::Kill).await.unwrap();
+        };
+        tokio::join!(follower.wait(&cancel), stopping).0
+    });
+    block_on(client.destroy_instance(&name)).unwrap();
+    (exit, fs::read_to_string(log).unwrap())
+}

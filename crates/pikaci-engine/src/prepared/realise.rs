@@ -1,0 +1,376 @@
+//! Has an output: finds it, waits for who builds it, or builds it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pikaci::guest::{GuestResult, GuestStatus, LOG_NAME};
+use pikaci::{Digest, GuestExit, NixSource, OutputSpec, PreparedOutputRecord, StateRoot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::nix::{self, NixConfig, NixError};
+use super::store::{Failed, Kept, Realised, Store, new_kept, unseal};
+use super::{key, payload, seal};
+use crate::executor::{Attempt, Execution, Executor, Phases, Report};
+use crate::snapshot::remove_tree;
+
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// How much longer than its own deadline somebody else's build is waited for.
+const WAIT_MARGIN: Duration = Duration::from_secs(600);
+
+/// How far the attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// Nothing was done for it.
+    Not,
+    /// A process that is gone began it; its guest may be at work still.
+    Before,
+}
+
+/// What came of an attempt to have an output.
+pub(crate) struct Made {
+    pub(crate) execution: Execution,
+    /// The output, and what the run's record says of it.
+    pub(crate) output: Option<(Arc<Realised>, PreparedOutputRecord)>,
+}
+
+/// What is needed to have outputs.
+pub(crate) struct Site<'a> {
+    pub(crate) state: &'a StateRoot,
+    pub(crate) executor: &'a dyn Executor,
+    pub(crate) nix: &'a NixConfig,
+    /// The outputs that this one is made with.
+    pub(crate) needed: Vec<(String, Digest)>,
+}
+
+/// Has the output that an attempt's job prepares.
+pub(crate) async fn realise(
+    site: &Site<'_>,
+    attempt: &Attempt,
+    output: &OutputSpec,
+    begun: Begun,
+    cancel: &CancellationToken,
+) -> Made {
+    let start = Instant::now();
+    let store = Store::new(site.state);
+    let lost = |detail: String| Made {
+        execution: without_guest(attempt, GuestExit::NoResult { detail }),
+        output: None,
+    };
+    let image = match site.executor.image(&attempt.job).await {
+        Ok(image) => image,
+        Err(detail) => return lost(detail),
+    };
+    let snapshots = site.state.snapshots_dir();
+    let found = key::key(&snapshots, &attempt.snapshot_digest, &attempt.job, output, &image, &site.needed);
+    let Some(key::Key { digest: key, has_inputs }) = found else {
+        return lost("the list of the snapshot's files can't be read".to_owned());
+    };
+    attempt.host_log.line(format!("prepared output {}, key {key}", output.name));
+    if !has_inputs {
+        let message = format!("prepared output {}: its `inputs` meet no file of the tree", output.name);
+        attempt.host_log.line(&message);
+        let _ = attempt.reports.send(Report::Notice { message }).await;
+    }
+    let had = |realised: Realised, is_hit: bool, execution: Option<Execution>| {
+        let record = record_of(attempt, output, &realised.kept, is_hit, start.elapsed());
+        let now = Timestamp::now();
+        let message = is_hit.then(|| format!("built by run {}", realised.kept.run_id));
+        let execution = execution.unwrap_or_else(|| {
+            let (status, exit_code) = (GuestStatus::Passed, Some(0));
+            let result = GuestResult { status, exit_code, started_at: now, finished_at: now, message };
+            without_guest(attempt, GuestExit::Result(result))
+        });
+        Made { execution, output: Some((Arc::new(realised), record)) }
+    };
+    let ends_at = start + attempt.job.timeout() + WAIT_MARGIN;
+    let mut has_said_so = false;
+    let lock = loop {
+        if let Some(realised) = store.take(&key) {
+            attempt.host_log.line(format!("found: built by run {}", realised.kept.run_id));
+            return had(realised, true, None);
+        }
+        let lock = match store.open_lock(&key) {
+            Ok(lock) => lock,
+            Err(error) => return lost(format!("cannot lock prepared output {key}: {error}")),
+        };
+        match lock.try_lock() {
+            // It may have been finished just before.
+            Ok(()) if store.find(&key).is_none() => break lock,
+            Ok(()) => continue,
+            Err(fs::TryLockError::WouldBlock) => {}
+            Err(fs::TryLockError::Error(error)) => {
+                return lost(format!("cannot lock prepared output {key}: {error}"));
+            }
+        }
+        if !has_said_so {
+            attempt.host_log.line("waiting: another run builds it");
+            has_said_so = true;
+        }
+        if Instant::now() > ends_at {
+            return lost(format!("another run has been building prepared output {key} for too long"));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN_AFTER) => {}
+            () = cancel.cancelled() => {
+                return Made { execution: without_guest(attempt, GuestExit::Cancelled), output: None };
+            }
+        }
+    };
+    if let Some(failed) = store.failure(&key) {
+        return Made { execution: without_guest(attempt, failed_before(&failed)), output: None };
+    }
+    if let Some(tombstone) = store.tombstones().iter().rev().find(|tombstone| tombstone.key == key) {
+        attempt
+            .host_log
+            .line(format!("evicted at {} by rule {:?}; built again", tombstone.evicted_at, tombstone.rule));
+    }
+    let building = Building { site, store: &store, attempt, output, key: &key, start };
+    match building.build(begun, cancel).await {
+        Ok(execution) => match store.hold(&key, lock) {
+            Some(realised) => had(realised, false, Some(execution)),
+            None => lost("the output was removed as soon as it was there".to_owned()),
+        },
+        Err(execution) => Made { execution, output: None },
+    }
+}
+
+struct Building<'a> {
+    site: &'a Site<'a>,
+    store: &'a Store,
+    attempt: &'a Attempt,
+    output: &'a OutputSpec,
+    key: &'a Digest,
+    start: Instant,
+}
+
+impl Building<'_> {
+    /// Builds and keeps. The error is an execution that made no output.
+    async fn build(&self, begun: Begun, cancel: &CancellationToken) -> Result<Execution, Execution> {
+        let Some(new) = self.attempt.output_dir.as_deref() else {
+            return Err(self.lost("there is no folder to build in".to_owned()));
+        };
+        if begun == Begun::Not
+            && let Err(error) = remove_tree(new)
+        {
+            return Err(self.lost(format!("cannot empty {}: {error}", new.display())));
+        }
+        if let Err(error) = fs::create_dir_all(new) {
+            return Err(self.lost(format!("cannot make {}: {error}", new.display())));
+        }
+        let built = match &self.output.nix {
+            Some(source) => self.with_nix(source, cancel).await,
+            None => self.with_command(new, begun, cancel).await,
+        };
+        let log = self.attempt.artifacts_dir.join(LOG_NAME);
+        let (mut execution, kept) = match built {
+            Ok((execution, kept)) => (execution, kept),
+            Err(execution) => {
+                self.note_failure(&execution.exit, &log);
+                discard(new);
+                return Err(execution);
+            }
+        };
+        let (store, new, log) = (self.store.clone(), new.to_owned(), log.clone());
+        let keeping = tokio::task::spawn_blocking(move || store.keep(&new, &kept, &log));
+        match keeping.await {
+            Ok(Ok(())) => Ok(execution),
+            Ok(Err(error)) => {
+                execution.exit = GuestExit::NoResult { detail: format!("cannot keep the output: {error}") };
+                Err(execution)
+            }
+            Err(error) => {
+                execution.exit = GuestExit::NoResult { detail: error.to_string() };
+                Err(execution)
+            }
+        }
+    }
+
+    fn lost(&self, detail: String) -> Execution {
+        without_guest(self.attempt, GuestExit::NoResult { detail })
+    }
+
+    fn kept(&self, path: std::path::PathBuf, provider: pikaci::Provider) -> Kept {
+        let mut kept = new_kept(self.key, &self.output.name, provider, &self.attempt.run_id, path);
+        kept.build_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let read = payload::read(&kept.realised_path);
+        (kept.payload, kept.contract_id, kept.warning) = (read.value, read.contract_id, read.warning);
+        if let Some(warning) = &kept.warning {
+            self.attempt.host_log.line(warning);
+        }
+        kept
+    }
+
+    async fn with_command(
+        &self,
+        new: &Path,
+        begun: Begun,
+        cancel: &CancellationToken,
+    ) -> Result<(Execution, Kept), Execution> {
+        let adopted = match begun {
+            Begun::Not => Some(self.site.executor.execute(self.attempt, cancel).await),
+            Begun::Before => self.site.executor.adopt(self.attempt, cancel).await,
+        };
+        let Some(mut execution) = adopted else {
+            return Err(
+                self.lost("interrupted: the pikaci that built it is gone, and so is its guest".to_owned())
+            );
+        };
+        let has_passed =
+            matches!(&execution.exit, GuestExit::Result(result) if result.status == GuestStatus::Passed);
+        if !has_passed {
+            return Err(execution);
+        }
+        let out = Store::out_in(new);
+        let (name, key, folder) = (self.output.name.clone(), self.key.clone(), out.clone());
+        let sealing = tokio::task::spawn_blocking(move || seal::seal(&folder, &name, &key));
+        let bytes = match sealing.await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => {
+                execution.exit = blamed(&execution.exit, error.to_string(), error.is_infra());
+                return Err(execution);
+            }
+            Err(error) => {
+                execution.exit = GuestExit::NoResult { detail: error.to_string() };
+                return Err(execution);
+            }
+        };
+        let mut kept = self.kept(out, pikaci::Provider::Command);
+        kept.closure_bytes = bytes;
+        Ok((execution, kept))
+    }
+
+    async fn with_nix(
+        &self,
+        source: &NixSource,
+        cancel: &CancellationToken,
+    ) -> Result<(Execution, Kept), Execution> {
+        let started_at = Timestamp::now();
+        if let Err(error) = fs::create_dir_all(&self.attempt.artifacts_dir) {
+            return Err(self.lost(format!("cannot make {}: {error}", self.attempt.artifacts_dir.display())));
+        }
+        let log = self.attempt.artifacts_dir.join(LOG_NAME);
+        let ends_at = Instant::now() + self.attempt.job.timeout();
+        let snapshot = &self.attempt.snapshot_dir;
+        let call = nix::Call { config: self.site.nix, snapshot, log: &log, ends_at, cancel };
+        let built = match self.store.root(self.key) {
+            Ok(root) => nix::build(&call, source, &self.output.name, &root).await,
+            Err(error) => {
+                Err(NixError::Infra { message: format!("cannot make the folder of roots: {error}") })
+            }
+        };
+        let result = |status, exit_code, message| {
+            GuestExit::Result(GuestResult {
+                status,
+                exit_code,
+                started_at,
+                finished_at: Timestamp::now(),
+                message,
+            })
+        };
+        let (exit, built) = match built {
+            Ok(built) => (result(GuestStatus::Passed, Some(0), None), Some(built)),
+            Err(NixError::Job { exit_code, message }) => {
+                (result(GuestStatus::Failed, exit_code, Some(message)), None)
+            }
+            Err(NixError::TimedOut) => {
+                let message = format!("stopped at its deadline of {} s", self.attempt.job.timeout_secs);
+                (result(GuestStatus::TimedOut, None, Some(message)), None)
+            }
+            Err(NixError::Infra { message }) => (GuestExit::NoResult { detail: message }, None),
+            Err(NixError::Cancelled) => (GuestExit::Cancelled, None),
+        };
+        let execution = without_guest(self.attempt, exit);
+        let Some(built) = built else { return Err(execution) };
+        let mut kept = self.kept(built.path, pikaci::Provider::Nix);
+        (kept.closure, kept.closure_bytes, kept.witness) =
+            (built.closure, built.closure_bytes, built.witness);
+        Ok((execution, kept))
+    }
+
+    /// Keeps a failure that is the project's own: the same inputs would fail again.
+    fn note_failure(&self, exit: &GuestExit, log: &Path) {
+        let GuestExit::Result(result) = exit else { return };
+        // A deadline that is too short says nothing about the inputs.
+        if result.status != GuestStatus::Failed {
+            return;
+        }
+        let failed = Failed {
+            key: self.key.clone(),
+            name: self.output.name.clone(),
+            run_id: self.attempt.run_id.clone(),
+            at: Timestamp::now(),
+            exit_code: result.exit_code,
+            message: result.message.clone(),
+        };
+        if let Err(error) = self.store.keep_failure(&failed, log) {
+            self.attempt.host_log.line(format!("cannot keep the failure: {error}"));
+        }
+    }
+}
+
+/// The same end, but for an output that is none.
+fn blamed(exit: &GuestExit, message: String, is_infra: bool) -> GuestExit {
+    match exit {
+        GuestExit::Result(result) if !is_infra => GuestExit::Result(GuestResult {
+            status: GuestStatus::Failed,
+            exit_code: result.exit_code,
+            message: Some(message),
+            ..result.clone()
+        }),
+        _ => GuestExit::NoResult { detail: message },
+    }
+}
+
+fn failed_before(failed: &Failed) -> GuestExit {
+    let why = failed.message.as_deref().map_or_else(String::new, |message| format!(" ({message})"));
+    let message = format!(
+        "its build failed in run {} at {}{why}, and nothing that it is made from has changed; `pikaci prepared show {:.12}` \
+         shows its log, `pikaci prepared rm {:.12}` has it built again",
+        failed.run_id, failed.at, failed.key, failed.key
+    );
+    let (status, now) = (GuestStatus::Failed, Timestamp::now());
+    let (started_at, finished_at, exit_code) = (now, now, failed.exit_code);
+    GuestExit::Result(GuestResult { status, exit_code, started_at, finished_at, message: Some(message) })
+}
+
+fn discard(new: &Path) {
+    unseal(new);
+    // What is left of it is found by the next collection.
+    let _ = remove_tree(new);
+}
+
+fn without_guest(attempt: &Attempt, exit: GuestExit) -> Execution {
+    let record = Phases::new(attempt, "prepared").finish();
+    Execution { exit, record, cleanup: Box::pin(std::future::ready(Ok(()))) }
+}
+
+fn record_of(
+    attempt: &Attempt,
+    output: &OutputSpec,
+    kept: &Kept,
+    is_hit: bool,
+    took: Duration,
+) -> PreparedOutputRecord {
+    PreparedOutputRecord {
+        node_id: format!("prepared/{}", output.name),
+        provider: output.provider.as_str().to_owned(),
+        realised_path: kept.realised_path.to_string_lossy().into_owned(),
+        mount: output.mount.clone(),
+        payload: kept.payload.clone(),
+        key: Some(kept.key.clone()),
+        is_hit: Some(is_hit),
+        closure_bytes: Some(kept.closure_bytes),
+        closure: kept.closure.iter().map(|store| store.path.to_string_lossy().into_owned()).collect(),
+        contract_id: kept.contract_id.clone(),
+        duration_ms: Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        log: Some(format!("prepared/{}/build.log", kept.key)),
+        warning: kept
+            .warning
+            .clone()
+            .or_else(|| (attempt.number > 1).then(|| format!("it took {} attempts", attempt.number))),
+    }
+}

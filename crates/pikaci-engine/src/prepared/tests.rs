@@ -1,0 +1,367 @@
+//! Outputs that are found, built, shared, refused and evicted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use pikaci::{Digest, Event, Fault, JobId, JobRecord, JobSpec, JobStatus, OutputSpec, Provider, RunRecord};
+
+use super::store::{Store, UseError};
+use super::unpack::{UnpackError, unpack};
+use super::{PreparedBudget, evict, payload};
+use crate::exam::{Fixture, local};
+use crate::executor::Executor;
+use crate::executor::sample_shell_job;
+use crate::executor::scripted::{Script, ScriptedExecutor};
+use crate::run::rerun;
+
+/// A job that makes an output of the file `file`.
+pub(crate) fn maker(name: &str, command: &str) -> JobSpec {
+    let mut job = sample_shell_job(&format!("prepare.{name}"), command);
+    job.output = Some(OutputSpec {
+        name: name.to_owned(),
+        provider: Provider::Command,
+        nix: None,
+        inputs: vec!["file".to_owned()],
+        mount: format!("/staged/{name}"),
+    });
+    job
+}
+
+/// A job that needs outputs.
+pub(crate) fn user(id: &str, command: &str, names: &[&str]) -> JobSpec {
+    let mut job = sample_shell_job(id, command);
+    job.prepared = names.iter().map(|name| (*name).to_owned()).collect();
+    job.needs = names.iter().map(|name| JobId::parse(&format!("prepare.{name}")).unwrap()).collect();
+    job
+}
+
+fn scripted(scripts: &[(&str, Script)]) -> Arc<dyn Executor> {
+    let scripts = scripts.iter().map(|(id, script)| (JobId::parse(id).unwrap(), vec![script.clone()]));
+    Arc::new(ScriptedExecutor::new(scripts.collect()))
+}
+
+fn play(fixture: &Fixture, jobs: Vec<JobSpec>, executor: Arc<dyn Executor>) -> RunRecord {
+    fixture.run(fixture.request(jobs), executor, |_| false).0
+}
+
+fn passes(fixture: &Fixture) -> RunRecord {
+    let record = play(fixture, vec![maker("a", "true"), user("unit", "true", &["a"])], scripted(&[]));
+    assert_eq!(record.jobs.iter().map(|job| &job.status).collect::<Vec<_>>(), [&JobStatus::Passed; 2]);
+    record
+}
+
+fn outputs(fixture: &Fixture, record: &RunRecord) -> Vec<pikaci::PreparedOutputRecord> {
+    pikaci::load_prepared_outputs_record(&fixture.state, &record.run_id).unwrap().unwrap().outputs
+}
+
+fn job<'r>(record: &'r RunRecord, id: &str) -> &'r JobRecord {
+    record.jobs.iter().find(|job| job.id.as_str() == id).unwrap()
+}
+
+fn message(record: &RunRecord, id: &str) -> String {
+    job(record, id).message.clone().unwrap_or_default()
+}
+
+#[test]
+fn an_output_is_built_once_and_found_until_an_input_changes() {
+    let fixture = Fixture::new();
+    let first = passes(&fixture);
+    let built = outputs(&fixture, &first).remove(0);
+    assert_eq!((built.node_id.as_str(), built.is_hit), ("prepared/a", Some(false)));
+    let made_by = fs::read_to_string(Path::new(&built.realised_path).join("made-by")).unwrap();
+    assert_eq!(made_by, first.run_id.as_str());
+    assert_eq!(first.prepare_timings[0].node_id, "prepared/a");
+    assert!(job(&first, "unit").pre_execution_prepare_duration_ms.is_some());
+
+    let second = passes(&fixture);
+    let found = outputs(&fixture, &second).remove(0);
+    assert_eq!((found.is_hit, &found.key), (Some(true), &built.key));
+    assert_eq!(message(&second, "prepare.a"), format!("built by run {}", first.run_id));
+    assert!(found.duration_ms.unwrap() < 50, "{found:?}");
+
+    // What it is not made from makes no other output; what it is made from does.
+    fs::write(fixture.root().join("other"), "else").unwrap();
+    assert_eq!(outputs(&fixture, &passes(&fixture))[0].key, built.key);
+    fs::write(fixture.root().join("file"), "changed").unwrap();
+    let changed = outputs(&fixture, &passes(&fixture)).remove(0);
+    assert_eq!(changed.is_hit, Some(false));
+    assert_ne!(changed.key, built.key);
+}
+
+#[test]
+fn another_image_command_or_needed_output_makes_another_key_and_another_deadline_does_not() {
+    let fixture = Fixture::new();
+    let of_image = |image: &str| {
+        let mut executor = ScriptedExecutor::default();
+        executor.image = image.to_owned();
+        executor
+    };
+    let key = |jobs: Vec<JobSpec>, executor: ScriptedExecutor| {
+        let record = play(&fixture, jobs, Arc::new(executor));
+        let outputs = outputs(&fixture, &record);
+        outputs.into_iter().find(|output| output.node_id == "prepared/a").unwrap().key.unwrap()
+    };
+    let one = key(vec![maker("a", "true")], of_image("one"));
+    assert_ne!(key(vec![maker("a", "true")], of_image("two")), one);
+    assert_ne!(key(vec![maker("a", "make")], of_image("one")), one);
+    let longer = JobSpec { timeout_secs: 7, memory_bytes: 1, ..maker("a", "true") };
+    assert_eq!(key(vec![longer], of_image("one")), one);
+    let mut needing = maker("a", "true");
+    (needing.prepared, needing.needs) = (vec!["b".to_owned()], vec![JobId::parse("prepare.b").unwrap()]);
+    assert_ne!(key(vec![needing, maker("b", "true")], of_image("one")), one);
+}
+
+#[test]
+fn runs_that_want_the_same_output_at_once_build_it_once() {
+    let fixture = Fixture::new();
+    let ids: Vec<(Option<bool>, Digest)> = std::thread::scope(|scope| {
+        let play = || {
+            let output = outputs(&fixture, &passes(&fixture)).remove(0);
+            (output.is_hit, output.key.unwrap())
+        };
+        let running: Vec<_> = (0..4).map(|_| scope.spawn(play)).collect();
+        running.into_iter().map(|running| running.join().unwrap()).collect()
+    });
+    assert_eq!(ids.iter().filter(|(is_hit, _)| *is_hit == Some(false)).count(), 1, "{ids:?}");
+    assert!(ids.iter().all(|(_, key)| *key == ids[0].1));
+}
+
+#[test]
+fn a_build_that_fails_skips_what_needs_it_and_is_not_tried_again_until_somebody_asks() {
+    let fixture = Fixture::new();
+    let jobs = || vec![maker("a", "false"), user("unit", "true", &["a"]), sample_shell_job("other", "true")];
+    let first = play(&fixture, jobs(), scripted(&[("prepare.a", Script::Exit(3))]));
+    assert_eq!(
+        (job(&first, "prepare.a").exit_code, &job(&first, "prepare.a").fault),
+        (Some(3), &Some(Fault::Job))
+    );
+    assert_eq!(job(&first, "unit").status, JobStatus::Skipped);
+    assert_eq!(job(&first, "other").status, JobStatus::Passed);
+    // It would pass now, and is not asked.
+    let second = play(&fixture, jobs(), scripted(&[]));
+    assert_eq!(job(&second, "prepare.a").attempts.len(), 1);
+    assert!(message(&second, "prepare.a").contains(first.run_id.as_str()), "{second:?}");
+    let store = Store::new(&fixture.state);
+    let (name, key) = store.failures().remove(0);
+    assert_eq!(name, "a");
+    store.remove(&key, "asked to").unwrap();
+    assert_eq!(play(&fixture, jobs(), scripted(&[])).status, pikaci::RunStatus::Passed);
+}
+
+#[test]
+fn a_fault_of_the_machinery_is_tried_again_and_not_kept() {
+    let fixture = Fixture::new();
+    let record = play(&fixture, vec![maker("a", "true")], scripted(&[("prepare.a", Script::Vanish)]));
+    assert_eq!(
+        (job(&record, "prepare.a").attempts.len(), &job(&record, "prepare.a").fault),
+        (3, &Some(Fault::Infra))
+    );
+    assert_eq!(Store::new(&fixture.state).failures(), []);
+    passes(&fixture);
+}
+
+#[test]
+fn a_build_that_was_cut_off_is_built_anew_and_its_rest_is_collected() {
+    let fixture = Fixture::new();
+    // What a killed process leaves: a half-filled folder, and a lock that the kernel has freed.
+    let left = fixture.state.prepared_dir().join(".new-20260101T000000Z-00000000-a-1/out");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("half"), "").unwrap();
+    assert_eq!(outputs(&fixture, &passes(&fixture))[0].is_hit, Some(false));
+    let hours_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    fs::File::open(left.parent().unwrap()).unwrap().set_modified(hours_ago).unwrap();
+    let budget = PreparedBudget { bytes_max: u64::MAX, runs_min: 0 };
+    assert_eq!(evict(&fixture.state, &budget, false).unwrap().leftovers, 1);
+    assert!(!left.exists());
+}
+
+#[test]
+fn an_output_is_not_evicted_while_a_run_uses_it_and_leaves_a_tombstone_afterwards() {
+    let fixture = Fixture::new();
+    let none = PreparedBudget { bytes_max: 0, runs_min: 0 };
+    let store = Store::new(&fixture.state);
+    let request = fixture.request(vec![maker("a", "true"), user("unit", "true", &["a"])]);
+    let mut refusals = Vec::new();
+    let (record, _) = fixture.run(request, scripted(&[]), |event| {
+        if matches!(event, Event::JobStarted { job, .. } if job.id.as_str() == "unit") {
+            refusals.push(store.remove(&store.list()[0].key, "asked to").unwrap_err());
+            refusals.extend(evict(&fixture.state, &none, false).unwrap().spared.into_iter().map(
+                |(_, why)| {
+                    assert!(why.contains("in use"), "{why}");
+                    UseError::Unknown { key: String::new() }
+                },
+            ));
+        }
+        false
+    });
+    assert!(
+        matches!(refusals.as_slice(), [UseError::Locked { .. }, UseError::Unknown { .. }]),
+        "{refusals:?}"
+    );
+    // The floor spares what the newest runs used.
+    let floor = PreparedBudget { bytes_max: 0, runs_min: 1 };
+    assert_eq!(evict(&fixture.state, &floor, false).unwrap().removed.len(), 0);
+    assert_eq!(evict(&fixture.state, &none, true).unwrap().removed.len(), 1);
+    assert_eq!(evict(&fixture.state, &none, false).unwrap().removed.len(), 1);
+    assert!(store.list().is_empty());
+    let tombstone = store.tombstones().remove(0);
+    assert_eq!(
+        (tombstone.name.as_str(), tombstone.rule.as_str()),
+        ("a", "over the budget, and longest unused")
+    );
+    let again = passes(&fixture);
+    let log =
+        fs::read_to_string(fixture.state.host_log(&again.run_id, &job(&again, "prepare.a").id)).unwrap();
+    assert!(log.contains("evicted at"), "{log}");
+    assert_ne!(again.run_id, record.run_id);
+}
+
+#[test]
+fn a_rerun_of_what_failed_has_its_outputs_again() {
+    let fixture = Fixture::new();
+    let jobs = vec![maker("a", "true"), user("unit", "true", &["a"]), sample_shell_job("other", "true")];
+    let record = play(&fixture, jobs, scripted(&[("unit", Script::Exit(1))]));
+    let run_id = pikaci::RunId::random(jiff::Timestamp::now());
+    let request = rerun(&fixture.state, &record.run_id, run_id, true).unwrap();
+    assert_eq!(request.jobs.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["prepare.a", "unit"]);
+    let (again, _) = fixture.run(request, scripted(&[]), |_| false);
+    assert_eq!(again.status, pikaci::RunStatus::Passed);
+    assert_eq!(outputs(&fixture, &again)[0].is_hit, Some(true));
+}
+
+#[test]
+fn a_payload_manifest_is_used_when_it_can_be_and_is_a_warning_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = folder.path().join(super::PAYLOAD_MANIFEST);
+    assert_eq!(payload::read(folder.path()), payload::Payload::default());
+    fs::create_dir_all(manifest.parent().unwrap()).unwrap();
+    fs::write(&manifest, r#"{"schema_version":1,"name":"x","contract_id":"glibc-1"}"#).unwrap();
+    let read = payload::read(folder.path());
+    assert_eq!((read.contract_id.as_deref(), read.warning), (Some("glibc-1"), None));
+    for (text, why) in [
+        ("{", "EOF"),
+        (r#"{"schema_version":2}"#, "of version 2, and this pikaci reads 1"),
+        ("[]", "no schema_version"),
+    ] {
+        fs::write(&manifest, text).unwrap();
+        let read = payload::read(folder.path());
+        assert_eq!(read.value, None);
+        assert!(read.warning.as_deref().unwrap().contains(why), "{read:?}");
+    }
+    // A link is never followed, wherever it leads.
+    fs::remove_file(&manifest).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &manifest).unwrap();
+    assert_eq!(payload::read(folder.path()).value, None);
+}
+
+#[test]
+fn a_local_job_sees_the_output_where_the_manifest_says_and_cannot_change_it() {
+    let fixture = Fixture::new();
+    let build = "mkdir -p \"$PIKACI_ARTIFACTS/out/bin\"; cp file \"$PIKACI_ARTIFACTS/out/copy\"; ln -s /etc/passwd \"$PIKACI_ARTIFACTS/out/bin/link\"; \
+                 printf '#!/bin/sh\necho run\n' > \"$PIKACI_ARTIFACTS/out/bin/tool\"; chmod 4755 \"$PIKACI_ARTIFACTS/out/bin/tool\"";
+    let check = "cat /staged/a/copy; /staged/a/bin/tool; ! touch /staged/a/new; ! rm /staged/a/copy; test -L /staged/a/bin/link";
+    let jobs = vec![maker("a", build), user("unit", check, &["a"])];
+    let record = play(&fixture, jobs, local(true));
+    let log = fs::read_to_string(fixture.state.guest_log(&record.run_id, &job(&record, "unit").id))
+        .unwrap_or_default();
+    assert_eq!(record.status, pikaci::RunStatus::Passed, "{log}\n{record:#?}");
+    assert!(log.starts_with("content\nrun\n"), "{log}");
+    let kept = Store::new(&fixture.state).list().remove(0);
+    let tool = fs::metadata(kept.realised_path.join("bin/tool")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&tool) & 0o7777, 0o555);
+}
+
+#[test]
+fn an_output_that_is_none_is_the_builds_own_fault() {
+    let fixture = Fixture::new();
+    for (command, why) in [
+        ("true", "left nothing in /artifacts/out"),
+        ("mkdir \"$PIKACI_ARTIFACTS/out\"; mkfifo \"$PIKACI_ARTIFACTS/out/pipe\"", "is a pipe"),
+        ("ln -s /etc \"$PIKACI_ARTIFACTS/out\"", "is a file or link"),
+        (
+            "mkdir \"$PIKACI_ARTIFACTS/out\"; echo > \"$PIKACI_ARTIFACTS/out/.pikaci-share\"",
+            "pikaci's own name",
+        ),
+    ] {
+        let record = play(&fixture, vec![maker("a", command)], local(true));
+        let made = job(&record, "prepare.a");
+        assert_eq!((made.attempts.len(), &made.fault), (1, &Some(Fault::Job)), "{made:?}");
+        assert!(message(&record, "prepare.a").contains(why), "{made:?}");
+    }
+    let record = play(
+        &fixture,
+        vec![maker("linux-rust", "mkdir -p \"$PIKACI_ARTIFACTS/out/workspace-deps\"")],
+        local(true),
+    );
+    assert!(message(&record, "prepare.linux-rust").contains("no folder workspace-build"), "{record:?}");
+}
+
+#[test]
+fn the_linux_rust_family_is_seen_under_its_two_names() {
+    let fixture = Fixture::new();
+    let build = "for part in workspace-deps workspace-build; do mkdir -p \"$PIKACI_ARTIFACTS/out/$part\"; echo $part > \"$PIKACI_ARTIFACTS/out/$part/name\"; done";
+    let check = "cat /staged/linux-rust/workspace-deps/name /staged/linux-rust/workspace-build/name; test \"$(ls /staged/linux-rust | wc -l)\" = 2";
+    let record =
+        play(&fixture, vec![maker("linux-rust", build), user("unit", check, &["linux-rust"])], local(true));
+    assert_eq!(record.status, pikaci::RunStatus::Passed, "{record:#?}");
+}
+
+/// A tar archive of entries: kind, name, link.
+fn archive(entries: &[(tar::EntryType, &str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (kind, name, link) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(*kind);
+        header.set_mode(0o6755);
+        header.set_size(0);
+        // Not through the library, which refuses such names itself.
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_cksum();
+        builder.append(&header, std::io::empty()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_hostile_archive_reaches_nothing_outside_of_its_folder() {
+    use tar::EntryType as Kind;
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let text = target.to_str().unwrap().to_owned();
+    let top = (Kind::Directory, "out/", "");
+    let hostile: BTreeMap<&str, Vec<(Kind, &str, &str)>> = BTreeMap::from([
+        ("parent", vec![top, (Kind::Regular, "out/../x", "")]),
+        ("absolute", vec![(Kind::Regular, "/tmp/x", "")]),
+        ("beside", vec![(Kind::Directory, "other/", "")]),
+        ("through a link", vec![top, (Kind::Symlink, "out/d", &text), (Kind::Regular, "out/d/x", "")]),
+        ("link as top", vec![(Kind::Symlink, "out", &text), (Kind::Regular, "out/x", "")]),
+        ("hard link out", vec![top, (Kind::Link, "out/x", "/etc/passwd")]),
+        ("hard link up", vec![top, (Kind::Link, "out/x", "out/../../x")]),
+        (
+            "hard link through",
+            vec![top, (Kind::Symlink, "out/d", "/etc"), (Kind::Link, "out/x", "out/d/passwd")],
+        ),
+        ("device", vec![top, (Kind::Char, "out/null", "")]),
+        ("pipe", vec![top, (Kind::Fifo, "out/pipe", "")]),
+    ]);
+    for (what, entries) in hostile {
+        let folder = outside.path().join("unpacked");
+        let refused = unpack(archive(&entries).as_slice(), &folder).unwrap_err();
+        assert!(matches!(refused, UnpackError::Refused { .. }), "{what}: {refused:?}");
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 0, "{what}");
+        let _ = fs::remove_dir_all(&folder);
+    }
+    let folder = outside.path().join("good");
+    let good = [
+        top,
+        (Kind::Symlink, "out/l", "/anywhere"),
+        (Kind::Regular, "out/f", ""),
+        (Kind::Link, "out/g", "out/f"),
+    ];
+    assert_eq!(unpack(archive(&good).as_slice(), &folder).unwrap().entries, 4);
+    assert!(matches!(unpack(archive(&[]).as_slice(), &folder), Err(UnpackError::Nothing)));
+}

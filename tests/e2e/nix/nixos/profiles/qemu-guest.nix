@@ -1,0 +1,2 @@
+# In the place of nixpkgs' module, which sets what virtio needs.
+{ }
