@@ -25,8 +25,9 @@ fn reads_whole<T: DeserializeOwned + serde::Serialize>(example: &str) -> T {
 
 #[test]
 fn the_manifests_are_manifests() {
-    let examples = examples(include_str!("../../../docs/formats/manifest.md"), "toml");
-    assert_eq!(examples.len(), 3);
+    let mut examples = self::examples(include_str!("../../../docs/formats/manifest.md"), "toml");
+    examples.extend(self::examples(include_str!("../../../docs/formats/prepared.md"), "toml"));
+    assert_eq!(examples.len(), 4);
     for example in examples {
         if let Err(error) = Manifest::parse(example) {
             panic!("{example}\n{error}");

@@ -22,6 +22,8 @@ pub(crate) struct Finding {
     pub(crate) script: &'static str,
     /// Whether the command needs a tree that it can write to.
     pub(crate) writes_into_tree: bool,
+    /// Whether it is a Cargo workspace, which is compiled once and tested in parts.
+    pub(crate) is_workspace: bool,
 }
 
 /// Finds what can be tested. Make comes last and only alone: where there is another tool, it mostly calls that.
@@ -42,7 +44,10 @@ fn cargo(root: &Path) -> Option<Finding> {
         (false, _) => return None,
     };
     let writes_into_tree = !exists(root, "Cargo.lock");
-    Some(Finding { id: "cargo", title: "Rust tests", evidence: "Cargo.toml", script, writes_into_tree })
+    let manifest = read(root, "Cargo.toml").unwrap_or_default();
+    let is_workspace = !writes_into_tree && manifest.lines().any(|line| line.trim() == "[workspace]");
+    let (id, title, evidence) = ("cargo", "Rust tests", "Cargo.toml");
+    Some(Finding { id, title, evidence, script, writes_into_tree, is_workspace })
 }
 
 fn npm(root: &Path) -> Option<Finding> {
@@ -60,6 +65,7 @@ fn npm(root: &Path) -> Option<Finding> {
         evidence: "package.json",
         script,
         writes_into_tree: true,
+        is_workspace: false,
     })
 }
 
@@ -77,7 +83,8 @@ fn python(root: &Path) -> Option<Finding> {
     } else {
         return None;
     };
-    Some(Finding { id: "python", title: "Python tests", evidence, script, writes_into_tree: true })
+    let (id, title) = ("python", "Python tests");
+    Some(Finding { id, title, evidence, script, writes_into_tree: true, is_workspace: false })
 }
 
 fn go(root: &Path) -> Option<Finding> {
@@ -87,6 +94,7 @@ fn go(root: &Path) -> Option<Finding> {
         evidence: "go.mod",
         script: "go test ./...",
         writes_into_tree: false,
+        is_workspace: false,
     })
 }
 
@@ -102,7 +110,8 @@ fn make(root: &Path) -> Option<Finding> {
         (false, true) => "make check",
         (false, false) => "make",
     };
-    Some(Finding { id: "make", title: "Make", evidence, script, writes_into_tree: true })
+    let (id, title) = ("make", "Make");
+    Some(Finding { id, title, evidence, script, writes_into_tree: true, is_workspace: false })
 }
 
 fn exists(root: &Path, name: &str) -> bool {

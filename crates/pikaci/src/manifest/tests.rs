@@ -141,7 +141,10 @@ fn a_target_with_paths_is_for_changes_of_these_paths_only() {
 fn a_job_named_alone_brings_what_it_needs() {
     let manifest = Manifest::parse(COMPLETE).unwrap();
     assert_eq!(ids(&manifest.select("pre-merge").unwrap().jobs), ["prepare.linux-rust", "unit", "format"]);
-    assert_eq!(ids(&manifest.select("pre-merge/unit").unwrap().jobs), ["unit", "format"]);
+    assert_eq!(
+        ids(&manifest.select("pre-merge/unit").unwrap().jobs),
+        ["prepare.linux-rust", "unit", "format"]
+    );
     assert_eq!(ids(&manifest.select("pre-merge/format").unwrap().jobs), ["format"]);
     assert_eq!(manifest.select("nightly/soak").unwrap().target.id.as_str(), "nightly");
 }
