@@ -84,7 +84,8 @@ impl<'a> Follower<'a> {
             log,
             offset,
             exec: None,
-            has_begun: is_adopted,
+            // Who began it may have been killed before the job was started; where it was, asking again starts nothing.
+            has_begun: offset > 0,
             is_cancelled: false,
             stop_at: Instant::now() + limit,
         })
@@ -113,7 +114,7 @@ impl<'a> Follower<'a> {
     }
 
     async fn attach(&mut self) -> Result<(), Error> {
-        let request: ExecRequest = if self.has_begun {
+        let request: ExecRequest = if self.has_begun || self.is_cancelled {
             follow_command(self.offset)
         } else {
             build_remote_incus_launch_command(&self.attempt.job, self.context)
@@ -131,15 +132,17 @@ impl<'a> Follower<'a> {
             let streamed = match self.exec.take() {
                 Some(exec) => self.stream(exec, cancel).await,
                 None => tokio::select! {
+                    // What is cancelled is not started any more.
+                    biased;
+                    () = cancel.cancelled(), if !self.is_cancelled => {
+                        self.cancelled();
+                        continue;
+                    }
                     attached = timeout_at(self.stop_at, self.attach()) => match attached {
                         Ok(Ok(())) => continue,
                         Ok(Err(error)) => Streamed::Lost(described(&error)),
                         Err(_) => Streamed::Late,
                     },
-                    () = cancel.cancelled(), if !self.is_cancelled => {
-                        self.cancelled();
-                        continue;
-                    }
                 },
             };
             let reason = match streamed {
