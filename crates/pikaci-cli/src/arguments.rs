@@ -109,7 +109,7 @@ pub(crate) struct RerunArguments {
 /// How jobs are run and shown.
 #[derive(Debug, Args)]
 pub(crate) struct Execution {
-    /// Where the jobs run [default: $PIKACI_EXECUTOR, else local]
+    /// Where the jobs run [default: $PIKACI_EXECUTOR, else local; again where they ran]
     #[arg(long, value_enum)]
     pub(crate) executor: Option<Executor>,
     /// How many jobs run at the same time [default: the number of processors]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::id::{JobId, RunId, TargetId};
 use crate::job::{JobCommand, JobSpec};
 use crate::junit::FailedTest;
-use crate::record::{Fault, JobRecord, JobStatus, Outcome, RunRecord, RunStatus};
+use crate::record::{ExecutorKind, Fault, JobRecord, JobStatus, Outcome, RunRecord, RunStatus};
 use crate::store::{LogSide, StateRoot, StoreError, load_plan, load_run_record};
 
 /// The most other failing jobs that are named; all are counted.
@@ -221,7 +221,7 @@ fn failed_job(
     })
 }
 
-/// The command that runs the job again: on the commit that was tested, if that was all that was tested.
+/// The command that runs the job again: where it ran, and on the commit that was tested, if that was all that was tested.
 fn reproduce(record: &RunRecord, job: &JobRecord, spec: Option<&JobSpec>) -> String {
     let Some(target) = spec.map(|spec| &spec.target_id).or(record.target_id.as_ref()) else {
         return format!("pikaci rerun {} --failed", record.run_id);
@@ -231,10 +231,15 @@ fn reproduce(record: &RunRecord, job: &JobRecord, spec: Option<&JobSpec>) -> Str
         .git_head
         .as_deref()
         .filter(|head| matches!(head.len(), 40 | 64) && head.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    match (head, record.git_dirty) {
-        (Some(head), Some(false)) => format!("pikaci run {target}/{} --rev {head}", job.id),
-        (Some(_) | None, _) => format!("pikaci run {target}/{}", job.id),
+    let mut command = format!("pikaci run {target}/{}", job.id);
+    if let (Some(head), Some(false)) = (head, record.git_dirty) {
+        command.push_str(&format!(" --rev {head}"));
     }
+    // Elsewhere it might pass, and it may be nothing that should run on the host.
+    if job.executor == ExecutorKind::RemoteLinuxVm {
+        command.push_str(" --executor incus");
+    }
+    command
 }
 
 #[cfg(test)]

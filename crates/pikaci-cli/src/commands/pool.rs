@@ -19,9 +19,16 @@ pub(crate) fn pool(command: &PoolCommand, config: &Config) -> Result<u8, Failure
         match command {
             PoolCommand::Fill => {
                 if settings.pools.is_empty() {
+                    let usual = config.settings_folder.join("incus.toml");
+                    let file = config.incus_settings.as_ref().unwrap_or(&usual).display();
                     return Err(Failure::usage(anyhow!(
-                        "no image has a pool; say `pool = {{ size = 2 }}` below `[images.\"pikaci/dev\"]` in incus.toml"
+                        "no image has a pool; write `pool = {{ size = 2, instance = \"container\" }}` below \
+                         `[images.\"pikaci/dev\"]` in {file}"
                     )));
+                }
+                let mistakes = pool::mistakes(&client, &settings).await.map_err(Failure::infrastructure)?;
+                if !mistakes.is_empty() {
+                    return Err(Failure::usage(anyhow!(mistakes.join("; "))));
                 }
                 let filled = pool::fill(&client, &settings).await.map_err(Failure::infrastructure)?;
                 print_line(&format!("made {}, dropped {}", filled.made, filled.dropped));

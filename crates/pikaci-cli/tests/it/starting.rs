@@ -65,3 +65,23 @@ fn a_rerun_uses_the_tree_of_the_first_run() {
     assert_eq!(again.jobs.len(), 1);
     assert_eq!(project.pikaci(&["logs", again.run_id.as_str()]).expect(0).output, "first\n");
 }
+
+#[test]
+fn a_rerun_runs_where_the_first_run_ran() {
+    let project = Project::new(&[("unit", "true")]);
+    project.pikaci(&["run", "check"]).expect(0);
+    let first = project.latest().run_id;
+    let rerun = |arguments: &[&str]| {
+        let mut command = project.command(&[&["rerun", first.as_str()], arguments].concat());
+        command.env("PIKACI_EXECUTOR", "incus").env("INCUS_SOCKET", "/nowhere");
+        ended(&command.output().unwrap())
+    };
+    rerun(&[]).expect(0);
+    let path = project.state().run_dir(&first).join("run.json");
+    let record = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, record.replace("host_local", "remote_linux_vm")).unwrap();
+    // The server is not there, so it is not the host that runs it.
+    let refused = rerun(&[]).expect(2);
+    assert!(refused.errors.contains("/nowhere"), "{}", refused.errors);
+    rerun(&["--executor", "local"]).expect(0);
+}

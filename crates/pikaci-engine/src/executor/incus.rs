@@ -57,6 +57,8 @@ use output::TakeError;
 
 /// How long the deletion of an instance may take before it is left to the next sweep.
 const DELETE_DEADLINE: Duration = Duration::from_secs(50);
+/// How long a deletion waits for a server that is away.
+const AWAY_PATIENCE: Duration = Duration::from_secs(15);
 /// How long taking in the artifacts may take.
 const COLLECT_DEADLINE: Duration = Duration::from_secs(120);
 /// How long an output may take on its way out of its guest.
@@ -406,13 +408,24 @@ impl IncusExecutor {
 }
 
 async fn delete(client: &Client, name: &str) -> Result<(), String> {
-    client.destroy_instance(name).await.map_err(|error| {
+    asked_again(|| client.destroy_instance(name)).await.map_err(|error| {
         format!("cannot delete instance {name}: {}; `pikaci sweep` tries again", described(&error))
     })
 }
 
+/// Asks a server that is away again, for a while.
+async fn asked_again<T, F: Future<Output = Result<T, Error>>>(ask: impl Fn() -> F) -> Result<T, Error> {
+    let give_up_at = Instant::now() + AWAY_PATIENCE;
+    loop {
+        match ask().await {
+            Err(error) if runtime::is_away(&error) && Instant::now() < give_up_at => sleep(LOOK_EVERY).await,
+            answer => return answer,
+        }
+    }
+}
+
 async fn delete_of_attempt(client: &Client, run: &RunId, job: &JobId, number: u32) -> Result<(), String> {
-    let found = sweep::list_of_attempt(client, run, job, number).await;
+    let found = asked_again(|| sweep::list_of_attempt(client, run, job, number)).await;
     let found = found.map_err(|error| {
         format!("cannot look for instances of job {job}: {}; `pikaci sweep` tries again", described(&error))
     })?;

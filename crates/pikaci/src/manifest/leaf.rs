@@ -136,7 +136,7 @@ impl Read for Memory {
             return None;
         }
         let text = String::read(key, value, span, problems)?;
-        noted(quantity::parse_memory_bytes(&text), span, problems).map(Memory)
+        noted(quantity::parse_guest_bytes(&text), span, problems).map(Memory)
     }
 }
 

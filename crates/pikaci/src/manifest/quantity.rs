@@ -3,6 +3,9 @@
 /// The longest deadline, in seconds.
 pub(super) const TIMEOUT_SECS_MAX: u64 = 24 * 60 * 60;
 
+/// With less memory, not even an init starts.
+const GUEST_BYTES_MIN: u64 = 1 << 20;
+
 /// Why a text is no duration or size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QuantityError {
@@ -20,6 +23,8 @@ pub(super) enum QuantityError {
     SizeDecimal(String),
     #[error("a size of 0 is too small for any guest; write one such as \"4GiB\"")]
     SizeZero,
+    #[error("less than 1MiB is too small for any guest; write a size such as \"512MiB\" or \"4GiB\"")]
+    SizeTooSmall,
     #[error("the size is too large")]
     SizeTooLarge,
 }
@@ -82,6 +87,12 @@ pub(super) fn parse_memory_bytes(text: &str) -> Result<u64, QuantityError> {
     }
 }
 
+/// Reads the size of something that a guest has, in bytes.
+pub(super) fn parse_guest_bytes(text: &str) -> Result<u64, QuantityError> {
+    let bytes = parse_memory_bytes(text)?;
+    if bytes < GUEST_BYTES_MIN { Err(QuantityError::SizeTooSmall) } else { Ok(bytes) }
+}
+
 /// Reads decimal digits; a number beyond all bounds is the largest one.
 fn parse_digits(digits: &str) -> Option<u64> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -119,6 +130,14 @@ mod tests {
         for text in ["", "4", "GiB", "GB", "4 GiB", "-4GiB", "4gib", "4.5GiB"] {
             assert_eq!(parse_memory_bytes(text), Err(QuantityError::Size), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_no_guest_starts_with_is_refused_and_smaller_sizes_are_for_other_things() {
+        assert_eq!(parse_guest_bytes("1023KiB"), Err(QuantityError::SizeTooSmall));
+        assert_eq!(parse_guest_bytes("1MiB"), Ok(1 << 20));
+        assert_eq!(parse_guest_bytes("0MiB"), Err(QuantityError::SizeZero));
+        assert_eq!(parse_size_bytes("1KiB"), Ok(1024));
     }
 
     proptest! {

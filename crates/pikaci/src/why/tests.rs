@@ -397,6 +397,16 @@ fn a_head_that_is_no_commit_is_not_offered_to_a_shell() {
 }
 
 #[test]
+fn a_job_of_an_instance_is_seen_again_in_an_instance() {
+    let mut record = Fixture::new(&[ended("test", Outcome::Failed, Some(Fault::Job))]).record;
+    record.jobs[0].executor = ExecutorKind::RemoteLinuxVm;
+    let again = |record: &RunRecord| reproduce(record, &record.jobs[0], None);
+    assert_eq!(again(&record), format!("pikaci run pre-merge/test --rev {HEAD} --executor incus"));
+    record.git_dirty = Some(true);
+    assert_eq!(again(&record), "pikaci run pre-merge/test --executor incus");
+}
+
+#[test]
 fn programs_read_the_explanation_as_json() {
     let fixture =
         Fixture::new(&[ended("test", Outcome::Failed, Some(Fault::Job))]).guest_log("test", "error: x\n");

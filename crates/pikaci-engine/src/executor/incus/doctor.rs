@@ -155,7 +155,7 @@ async fn storage(client: &Client, settings: &IncusSettings) -> Vec<Finding> {
     match client.pool(pool).await {
         Ok(found) if found.driver == "dir" => findings.push(Finding::warning(
             "storage pool",
-            format!("{pool} is of the kind dir: an image is unpacked for every instance"),
+            format!("{pool} is of the kind dir: an image is unpacked for every instance, and a job may fill the disk"),
             "make a pool of the kind btrfs or zfs, and run `pikaci init-incus --pool NAME`",
         )),
         Ok(found) => findings.push(Finding::ok("storage pool", format!("{pool} ({})", found.driver))),

@@ -45,6 +45,8 @@ pub(crate) struct Follower<'a> {
     offset: u64,
     exec: Option<Exec>,
     has_begun: bool,
+    /// Whether an earlier process had the instance made, and may have been gone before that was done.
+    is_in_the_making: bool,
     is_cancelled: bool,
     stop_at: Instant,
 }
@@ -84,8 +86,9 @@ impl<'a> Follower<'a> {
             log,
             offset,
             exec: None,
-            // Who began it may have been killed before the job was started; where it was, asking again starts nothing.
-            has_begun: offset > 0,
+            // Where nothing was printed there may be no job yet: then it is started now.
+            has_begun: is_adopted && offset > 0,
+            is_in_the_making: is_adopted && offset == 0,
             is_cancelled: false,
             stop_at: Instant::now() + limit,
         })
@@ -120,6 +123,7 @@ impl<'a> Follower<'a> {
             build_remote_incus_launch_command(&self.attempt.job, self.context)
         };
         let exec = self.client.exec(&self.context.instance, &request).await?;
+        self.is_in_the_making = false;
         self.exec = Some(exec);
         Ok(())
     }
@@ -127,6 +131,10 @@ impl<'a> Follower<'a> {
     /// Follows until there is a result, or there can't be one.
     pub(crate) async fn wait(&mut self, cancel: &CancellationToken) -> GuestExit {
         let mut pause = BACKOFF_FIRST;
+        let boots_until = Instant::now() + self.context.boot_deadline;
+        if cancel.is_cancelled() {
+            self.cancelled();
+        }
         loop {
             let before = self.offset;
             let streamed = match self.exec.take() {
@@ -165,6 +173,9 @@ impl<'a> Follower<'a> {
                     let detail = format!("instance {} is gone ({reason})", self.context.instance);
                     return self.without_result(detail);
                 }
+                // The server goes on with what it makes, also when nobody waits any more.
+                Ok(found)
+                    if self.is_in_the_making && found.value.is_stopped() && Instant::now() < boots_until => {}
                 Ok(found) if !found.value.is_running() => return self.salvage(&reason).await,
                 // It runs, or the server can't be asked now: go on.
                 Ok(_) | Err(_) => {}

@@ -173,6 +173,21 @@ async fn is_of(client: &Client, name: &str, context: &RemoteLinuxVmContext) -> b
     client.instance(name).await.is_ok_and(|found| has_all(&found.value.config))
 }
 
+/// What the settings want of pools and no image can give; for people.
+pub async fn mistakes(client: &Client, settings: &IncusSettings) -> Result<Vec<String>, Error> {
+    let mut mistakes = Vec::new();
+    for (name, pool) in &settings.pools {
+        let image = client.image(&image::resolve(client, name).await?).await?;
+        if image.kind != kind(pool.instance) {
+            let (is, wanted) = (image.kind, kind(pool.instance));
+            mistakes.push(format!(
+                "image {name} is one for a {is}, and its pool wants a {wanted}; say `instance = \"{is}\"` in its pool"
+            ));
+        }
+    }
+    Ok(mistakes)
+}
+
 /// Brings every pool to its size, and drops what no pool wants any more.
 pub async fn fill(client: &Client, settings: &IncusSettings) -> Result<Filled, Error> {
     let mut sum = Filled::default();

@@ -11,12 +11,14 @@ use tokio::time::{Instant, sleep};
 use super::context::key;
 use super::devices::{configure_remote_incus_devices, instance_keys};
 use super::pool::{self, Seen};
-use super::{Attempt, IncusSettings, RemoteLinuxVmContext};
+use super::{Attempt, IncusSettings, RemoteLinuxVmContext, described};
 
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(500);
 /// How long a job waits for room that others take. Its own deadline has not begun.
 const ROOM_DEADLINE: Duration = Duration::from_secs(6 * 3600);
 const AGENT_LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two tries, while the server is away.
+const LOOK_FOR_SERVER_EVERY: Duration = Duration::from_millis(200);
 
 /// Why there is no instance.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +39,9 @@ pub enum RuntimeError {
 /// Returns when commands can be run in the attempt's instance. The context names the instance that it became: one of the
 /// pool has a name of its own.
 ///
-/// `seen` may hold an idle instance that was found before. Waits for room while the project is at its limit. When it fails,
-/// or is dropped, something may be left that carries the attempt's keys: ask [`Making::settle`] first, then look for it.
+/// `seen` may hold an idle instance that was found before. Waits for room while the project is at its limit, and for a server
+/// that is away as long as an instance may take to boot. When it fails, or is dropped, something may be left that carries the
+/// attempt's keys: ask [`Making::settle`] first, then look for it.
 pub async fn ensure_remote_incus_runtime(
     client: &Client,
     settings: &IncusSettings,
@@ -69,6 +72,7 @@ async fn create(
     let mut instance = new_instance(client, context).await?;
     let client = client.with_deadline(context.boot_deadline);
     let (start, mut has_waited) = (Instant::now(), false);
+    let mut away_since = None;
     loop {
         // The time that it waited for room is none of the instance's.
         let deadline = context.deadline.saturating_add(start.elapsed()).unwrap_or(context.deadline);
@@ -80,6 +84,25 @@ async fn create(
                 if is_running(&client, &context.instance).await =>
             {
                 return Ok(());
+            }
+            // It is being restarted, say. Were this attempt given up, the next one would be too late, or too early as well.
+            Err(error) if is_away(&error) => {
+                let since = *away_since.get_or_insert_with(|| {
+                    attempt.host_log.line(format!("waiting for the server: {}", described(&error)));
+                    Instant::now()
+                });
+                if since.elapsed() > context.boot_deadline {
+                    return Err(error.into());
+                }
+                sleep(LOOK_FOR_SERVER_EVERY).await;
+                continue;
+            }
+            // What it was making when it went is half an instance, and ours.
+            Err(Error::Conflict { .. } | Error::OperationForgotten { .. })
+                if away_since.is_some_and(|since: Instant| since.elapsed() <= context.boot_deadline)
+                    && client.destroy_instance(&context.instance).await.is_ok() =>
+            {
+                continue;
             }
             Err(error) => error,
         };
@@ -172,6 +195,11 @@ pub(crate) fn kind(kind: InstanceType) -> InstanceKind {
         InstanceType::Container => InstanceKind::Container,
         InstanceType::VirtualMachine => InstanceKind::VirtualMachine,
     }
+}
+
+/// Whether the server is not there, rather than slow.
+pub(crate) fn is_away(error: &Error) -> bool {
+    matches!(error, Error::Unreachable { .. } | Error::Dropped { .. })
 }
 
 async fn is_running(client: &Client, instance: &str) -> bool {

@@ -234,6 +234,22 @@ fn a_run_that_was_killed_before_its_job_was_started_starts_it_when_it_is_taken_u
 }
 
 #[test]
+fn a_pool_of_another_kind_than_its_image_is_said_with_what_would_be_right() {
+    let mut settings = shared_settings();
+    let client = settings.client();
+    for (instance, expected) in [(InstanceType::Container, 0), (InstanceType::VirtualMachine, 1)] {
+        let pool = PoolSettings { size: 1, instance, ..PoolSettings::default() };
+        settings.pools = BTreeMap::from([(IMAGE.to_owned(), pool)]);
+        let mistakes = block_on(pool::mistakes(&client, &settings)).unwrap();
+        assert_eq!(mistakes.len(), expected, "{mistakes:?}");
+        assert!(
+            mistakes.iter().all(|mistake| mistake.contains("say `instance = \"container\"`")),
+            "{mistakes:?}"
+        );
+    }
+}
+
+#[test]
 fn a_run_that_is_taken_up_goes_on_with_the_image_that_it_began_with() {
     let world = World::new();
     let client = world.client();
@@ -386,6 +402,38 @@ fn a_run_is_taken_up_where_the_daemon_comes_back_only_later_and_its_job_is_not_r
 }
 
 #[test]
+fn a_server_that_is_away_between_two_jobs_costs_no_attempt_and_leaves_no_instance() {
+    let bed = Testbed::start_below_tmp().unwrap();
+    let mut settings =
+        IncusSettings::new(Endpoint::Unix { socket: bed.socket().to_owned() }, "/tmp", "nobody");
+    settings.network = NO_NETWORK.to_owned();
+    block_on(prepare(&settings));
+    let world = World::on(settings);
+    let jobs =
+        vec![job("one", "true"), JobSpec { needs: vec!["one".parse().unwrap()], ..job("two", "echo done") }];
+    let request = world.fixture.request(jobs);
+    let host_log = request.state.host_log(&request.run_id, &"two".parse().unwrap());
+    let record = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // That it was begun, and that there is no server.
+            wait_for_lines(&host_log, 2);
+            bed.restart().unwrap();
+        });
+        let crash_once = |event: &Event| {
+            if matches!(event, Event::JobFinished { job, .. } if job.id.as_str() == "one") {
+                bed.crash().unwrap();
+            }
+            false
+        };
+        world.fixture.run(request, world.executor(), crash_once).0
+    });
+    assert_eq!(record.status, RunStatus::Passed, "{:?}", record.jobs);
+    assert_eq!(record.jobs[1].attempts.len(), 1, "{:?}", record.jobs[1].attempts);
+    assert_eq!(world.log(&record, 1), "done\n");
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
 fn a_stopped_instance_has_no_result_but_one_of_the_runners_and_its_log_is_no_link_and_no_pipe() {
     for planted in ["ln -s /etc/passwd guest.log", "mkfifo guest.log"] {
         let start = Instant::now();
@@ -399,21 +447,55 @@ fn a_stopped_instance_has_no_result_but_one_of_the_runners_and_its_log_is_no_lin
     }
 }
 
-/// How a job ends whose instance is stopped when it has planted something in the place of its log, and a result.
-fn salvaged(planted: &str) -> (GuestExit, String) {
+#[test]
+fn a_job_whose_process_was_gone_before_its_instance_ran_is_started_once_and_not_tried_again() {
     let world = World::new();
     let client = world.client();
-    let image = block_on(client.resolve_alias(IMAGE)).unwrap();
-    let forged = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:33Z"}"#;
-    let command = format!(
-        "echo begun; sleep 1; cd /artifacts; echo '{forged}' > result.json; rm guest.log; {planted}; echo done; sleep 60"
-    );
-    let request = world.fixture.request(vec![job("unit", &command)]);
+    let attempt = attempt_of(&world, "echo done");
+    let (context, mut new) = instance_for(&world, &attempt);
+    new.start = false;
+    let host_log = attempt.artifacts_dir.join("../host.log");
+    let exit = block_on(async {
+        client.create_instance(&new).await.unwrap();
+        let cancel = CancellationToken::new();
+        let mut follower = follow::Follower::open(&client, &attempt, &context, true).unwrap();
+        let starting = async {
+            // It was looked at once.
+            tokio::task::spawn_blocking(move || wait_for_lines(&host_log, 1)).await.unwrap();
+            client.change_state(&context.instance, StateChange::Start).await.unwrap();
+        };
+        tokio::join!(follower.wait(&cancel), starting).0
+    });
+    block_on(client.destroy_instance(&context.instance)).unwrap();
+    assert!(matches!(&exit, GuestExit::Result(result) if result.exit_code == Some(0)), "{exit:?}");
+    assert_eq!(fs::read_to_string(attempt.artifacts_dir.join("guest.log")).unwrap(), "done\n");
+}
+
+#[test]
+fn a_job_that_was_not_started_when_its_run_was_cancelled_never_is() {
+    let world = World::new();
+    let client = world.client();
+    let attempt = attempt_of(&world, "echo done");
+    let (context, new) = instance_for(&world, &attempt);
+    let exit = block_on(async {
+        client.create_instance(&new).await.unwrap();
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        follow::Follower::open(&client, &attempt, &context, true).unwrap().wait(&cancel).await
+    });
+    block_on(client.destroy_instance(&context.instance)).unwrap();
+    assert!(matches!(exit, GuestExit::Cancelled), "{exit:?}");
+    assert_eq!(fs::read_to_string(attempt.artifacts_dir.join("guest.log")).unwrap(), "");
+}
+
+/// The first attempt of a job, with its folders.
+fn attempt_of(world: &World, command: &str) -> Attempt {
+    let request = world.fixture.request(vec![job("unit", command)]);
     let (run_id, spec) = (request.run_id.clone(), request.jobs[0].clone());
     let snapshot = crate::snapshot::take(&request.snapshot_request()).unwrap();
     let artifacts_dir = world.fixture.state.artifacts_dir(&run_id, &spec.id);
     fs::create_dir_all(&artifacts_dir).unwrap();
-    let attempt = Attempt {
+    Attempt {
         run_id,
         job: spec,
         number: 1,
@@ -425,14 +507,31 @@ fn salvaged(planted: &str) -> (GuestExit, String) {
         host_log: HostLog::open(&artifacts_dir.join("../host.log")).unwrap(),
         artifacts_dir,
         reports: mpsc::channel(1).0,
-    };
+    }
+}
+
+/// What an attempt's instance would be, but not ephemeral: it stays when it is stopped.
+fn instance_for(world: &World, attempt: &Attempt) -> (RemoteLinuxVmContext, NewInstance) {
+    let image = block_on(world.client().resolve_alias(IMAGE)).unwrap();
     let name = context::instance_name(&attempt.run_id, &attempt.job.id, 1);
-    let context = RemoteLinuxVmContext::new(&world.settings, &attempt, image.clone(), name.clone());
-    // Not ephemeral: it stays when it is stopped.
+    let context = RemoteLinuxVmContext::new(&world.settings, attempt, image.clone(), name.clone());
     let mut new = NewInstance::container(&name, image).started();
     new.profiles = vec![world.settings.profile.clone()];
     new.config = devices::instance_keys(&context);
     new.devices = configure_remote_incus_devices(&context);
+    (context, new)
+}
+
+/// How a job ends whose instance is stopped when it has planted something in the place of its log, and a result.
+fn salvaged(planted: &str) -> (GuestExit, String) {
+    let world = World::new();
+    let client = world.client();
+    let forged = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:33Z"}"#;
+    let command = format!(
+        "echo begun; sleep 1; cd /artifacts; echo '{forged}' > result.json; rm guest.log; {planted}; echo done; sleep 60"
+    );
+    let attempt = attempt_of(&world, &command);
+    let (context, new) = instance_for(&world, &attempt);
     let log = attempt.artifacts_dir.join("guest.log");
     let exit = block_on(async {
         client.create_instance(&new).await.unwrap();
@@ -442,10 +541,10 @@ fn salvaged(planted: &str) -> (GuestExit, String) {
         let stopping = async {
             let begun = log.clone();
             tokio::task::spawn_blocking(move || wait_for_lines(&begun, 2)).await.unwrap();
-            client.change_state(&name, StateChange::Kill).await.unwrap();
+            client.change_state(&context.instance, StateChange::Kill).await.unwrap();
         };
         tokio::join!(follower.wait(&cancel), stopping).0
     });
-    block_on(client.destroy_instance(&name)).unwrap();
+    block_on(client.destroy_instance(&context.instance)).unwrap();
     (exit, fs::read_to_string(log).unwrap())
 }
