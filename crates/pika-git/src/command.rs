@@ -1,6 +1,6 @@
 //! Builds one call of git: its arguments, its environment, its deadline.
 //!
-//! Invariant: nothing of the caller's environment or of the machine's git configuration reaches git, and no hook runs
+//! Invariant: nothing of the caller's environment or of the machine's git configuration reaches git, and no hook runs,
 //! unless the call asks for it.
 
 use std::ffi::{OsStr, OsString};
@@ -56,10 +56,13 @@ pub(crate) struct Call {
     pub(crate) output_bytes_max: u64,
     pub(crate) input: Vec<u8>,
     repository: PathBuf,
+    folder: PathBuf,
     hooks: PathBuf,
     settings: Vec<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    /// The variables that lead git to a person's own configuration, when the call is on their behalf.
+    configuration: Option<Vec<(OsString, OsString)>>,
 }
 
 impl Call {
@@ -72,10 +75,12 @@ impl Call {
             output_bytes_max: OUTPUT_BYTES_MAX,
             input: Vec::new(),
             repository: repository.to_owned(),
+            folder: PathBuf::from("/"),
             hooks: PathBuf::from("/dev/null"),
             settings: Vec::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            configuration: None,
         }
     }
 
@@ -91,6 +96,18 @@ impl Call {
 
     pub(crate) fn variable(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Call {
         self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs in this folder: paths among the arguments are relative to it.
+    pub(crate) fn in_folder(mut self, folder: &Path) -> Call {
+        self.folder = folder.to_owned();
+        self
+    }
+
+    /// Lets git read the configuration that these variables lead to: what a person ignores everywhere is in it.
+    pub(crate) fn with_configuration(mut self, variables: &[(OsString, OsString)]) -> Call {
+        self.configuration = Some(variables.to_vec());
         self
     }
 
@@ -155,6 +172,12 @@ impl Call {
         ] {
             command.env(name, value);
         }
+        if let Some(variables) = &self.configuration {
+            for name in ["HOME", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_GLOBAL"] {
+                command.env_remove(name);
+            }
+            command.envs(variables.iter().map(|(name, value)| (name, value)));
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         // The repository may belong to another user; whoever configured it has vouched for it.
         command.arg("-c").arg(with_value("safe.directory=", &self.repository));
@@ -165,7 +188,7 @@ impl Call {
         command
             .arg(with_value("--git-dir=", &self.repository))
             .args(["--literal-pathspecs", "--no-replace-objects"]);
-        command.args(&self.arguments).current_dir("/").process_group(0);
+        command.args(&self.arguments).current_dir(&self.folder).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -15,6 +15,12 @@ pub enum GitError {
         /// The place.
         path: PathBuf,
     },
+    /// The folder is in no checkout.
+    #[error("{} is in no git repository with a working tree", path.display())]
+    NotAWorkTree {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The repository has no such commit or branch. Callers show "not found"; it is not a fault.
     #[error("{what} is not in the repository")]
     NotFound {

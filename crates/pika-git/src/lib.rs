@@ -1,4 +1,5 @@
-//! The bare repositories of a forge: branches, history, diffs, merges, and git's own wire protocol.
+//! The bare repositories of a forge: branches, history, diffs, merges, and git's own wire protocol. Beside them, what a
+//! command on a person's machine asks about their checkout.
 //!
 //! # Glossary
 //!
@@ -6,6 +7,7 @@
 //! - **branch**: a reference below `refs/heads/`; its name is a [`BranchName`], its commit is its **head**.
 //! - **base**: the commit that a branch is compared with, as a rule the merge base with its target.
 //! - **target**: the branch that another one is merged into.
+//! - **work tree**: a person's checkout, held as a [`WorkTree`]: it is read, and nothing of it is changed.
 //! - **service**: one side of the wire protocol: `upload-pack` answers a fetch, `receive-pack` answers a push.
 //!
 //! Invariant: git is a program that is run, never linked. It runs in its own process group with an environment that is
@@ -22,6 +24,7 @@ mod process;
 mod reference;
 mod repository;
 mod wire;
+mod work_tree;
 
 pub use branch::{BRANCH_NAME_BYTES_MAX, BranchName, BranchNameError};
 pub use command::Git;
@@ -33,6 +36,7 @@ pub use oid::{Oid, OidError};
 pub use reference::{RefChange, RefTransaction};
 pub use repository::Repository;
 pub use wire::{Service, WireEnd, WireProtocol, WireRequest, WireStep};
+pub use work_tree::{PatchEnd, WorkTree};
 
 #[cfg(test)]
 mod fixture;

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod check_config;
 pub(crate) mod demo;
+pub(crate) mod local;
 pub(crate) mod serve;
 
 use std::fs::{File, TryLockError};

@@ -30,6 +30,8 @@ enum Command {
     CheckConfig(ConfigArgument),
     /// Serve a sample repository with a passing, a failing and a slow branch
     Demo(commands::demo::Arguments),
+    /// Explain the changes of a working tree, as a page that needs no server
+    Local(Box<commands::local::Arguments>),
     /// Make tokens, which are the passwords of git and of scripts
     #[command(subcommand)]
     Token(TokenCommand),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Serve(argument) => commands::serve::run(&argument.config),
         Command::CheckConfig(argument) => commands::check_config::run(&argument.config),
         Command::Demo(arguments) => commands::demo::run(&arguments),
+        Command::Local(arguments) => commands::local::run(&arguments),
         Command::Token(TokenCommand::Create(arguments)) => commands::access::create_token(&arguments),
         Command::SignInLink(arguments) => commands::access::print_sign_in_link(&arguments),
         Command::Hook { .. } => return hook(),

@@ -67,6 +67,13 @@ impl Figure {
         }
     }
 
+    /// A time with a bound of its own.
+    pub(super) fn time(name: &str, times: Vec<Duration>, below_ms: f64) -> Figure {
+        let alone = Figure::alone(name, times);
+        let is_met = Some(alone.ours < below_ms);
+        Figure { goal: Some(format!("< {below_ms} ms")), is_met, ..alone }
+    }
+
     /// A time that nothing is compared with.
     pub(super) fn alone(name: &str, times: Vec<Duration>) -> Figure {
         let ours = median(times.into_iter().map(milliseconds).collect());

@@ -115,11 +115,11 @@ fn attach(bench: &Bench) -> Result<Vec<Figure>> {
         runtime.block_on(async {
             let patch = InstancePatch { devices: share(&output), ..InstancePatch::default() };
             client.patch_instance("attached", &patch, None).await?;
-            let last = format!("/staged/output/{}", FILES - 1);
+            let look = format!("test -s /staged/output/{}", FILES - 1);
             let code =
-                client.exec_unattended("attached", &ExecRequest::new(["/bin/test", "-s", &last])).await?;
+                client.exec_unattended("attached", &ExecRequest::new(["/bin/sh", "-c", &look])).await?;
             if code != 0 {
-                bail!("{last} is not there");
+                bail!("{look} ended with {code}");
             }
             Ok(())
         })?;

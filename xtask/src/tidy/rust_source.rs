@@ -175,9 +175,10 @@ fn begins_an_item(group: &Group, name: &str) -> bool {
 }
 
 fn may_read_environment(path: &Path) -> bool {
-    let is_program = ["xtask", "crates/pika-news", "crates/pikaci-cli", "crates/pikaci-incus-run"]
-        .iter()
-        .any(|folder| path.starts_with(folder));
+    let is_program =
+        ["xtask", "crates/pika-news", "crates/pika-tutorial", "crates/pikaci-cli", "crates/pikaci-incus-run"]
+            .iter()
+            .any(|folder| path.starts_with(folder));
     let is_border = path.file_name().is_some_and(|name| name == "main.rs" || name == "config.rs");
     // The subcommands of the forge belong to the binary; its library cannot reach them.
     let is_subcommand = path.starts_with("crates/pika-news/src/commands");

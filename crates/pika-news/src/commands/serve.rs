@@ -189,7 +189,7 @@ fn find_pikaci(config: &Config) -> Result<PathBuf> {
 }
 
 /// git, where the path that this program was started with says it is.
-fn git() -> Git {
+pub(super) fn git() -> Git {
     let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
     path.map_or_else(Git::default, Git::new)
 }

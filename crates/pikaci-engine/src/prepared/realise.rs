@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::nix::{self, NixConfig, NixError};
 use super::store::{Failed, Kept, Realised, Store, new_kept, unseal};
 use super::{key, payload, seal};
-use crate::executor::{Attempt, Execution, Executor, Phases, Report};
+use crate::executor::{Attempt, Execution, Executor, Phases};
 use crate::snapshot::remove_tree;
 
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -71,9 +71,8 @@ pub(crate) async fn realise(
     };
     attempt.host_log.line(format!("prepared output {}, key {key}", output.name));
     if !has_inputs {
-        let message = format!("prepared output {}: its `inputs` meet no file of the tree", output.name);
-        attempt.host_log.line(&message);
-        let _ = attempt.reports.send(Report::Notice { message }).await;
+        // Not a notice: a pattern such as `rust-toolchain*` is meant for the day when there is such a file.
+        attempt.host_log.line("its `inputs` meet no file of the tree: the rest of its definition decides");
     }
     let had = |realised: Realised, is_hit: bool, execution: Option<Execution>| {
         let record = record_of(attempt, output, &realised.kept, is_hit, start.elapsed());

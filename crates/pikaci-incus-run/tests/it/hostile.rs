@@ -81,7 +81,10 @@ fn a_log_that_is_just_full_is_whole() {
 fn a_log_that_the_command_made_longer_than_any_disk_holds_nobody_up() {
     for hide in ["true", "rm ../artifacts/guest.log"] {
         let guest = Guest::new();
-        let script = format!("echo one; truncate -s 4T ../artifacts/guest.log; {hide}; exit 3");
+        // Appended after the stretch, the line would come behind 4 TiB of nothing.
+        let until_there = "until grep -q one ../artifacts/guest.log; do sleep 0.01; done";
+        let stretch = "truncate -s 4T ../artifacts/guest.log";
+        let script = format!("echo one; {until_there}; {stretch}; {hide}; exit 3");
         let mut foreground = guest.detached(&script);
         let output = foreground.args(["--log-bytes-max", "1000"]).output().unwrap();
         assert_eq!(output.status.code(), Some(3), "{hide}");

@@ -13,6 +13,7 @@ mod forge_push;
 mod forge_restart;
 mod forge_safety;
 mod incus_run;
+mod local;
 mod manifest;
 mod migration;
 mod nix;

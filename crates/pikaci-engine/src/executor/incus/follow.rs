@@ -141,15 +141,17 @@ impl<'a> Follower<'a> {
             let streamed = match self.exec.take() {
                 Some(exec) => self.stream(exec, cancel).await,
                 None => tokio::select! {
+                    // What is cancelled is not started any more.
+                    biased;
+                    () = cancel.cancelled(), if !self.is_cancelled => {
+                        self.cancelled();
+                        continue;
+                    }
                     attached = timeout_at(self.stop_at, self.attach()) => match attached {
                         Ok(Ok(())) => continue,
                         Ok(Err(error)) => Streamed::Lost(described(&error)),
                         Err(_) => Streamed::Late,
                     },
-                    () = cancel.cancelled(), if !self.is_cancelled => {
-                        self.cancelled();
-                        continue;
-                    }
                 },
             };
             let reason = match streamed {

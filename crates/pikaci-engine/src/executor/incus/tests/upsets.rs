@@ -120,6 +120,8 @@ fn a_cancel_is_over_in_five_seconds_also_where_the_server_has_stopped_to_answer(
         let stop = cancel.clone();
         let is_closed = Arc::clone(&gate.is_closed);
         let upset = tokio::task::spawn_blocking(move || {
+            // Cancelled also when one of the waits fails, so that the run comes to its end.
+            let stop = stop.drop_guard();
             wait_for_lines(&log, 1);
             is_closed.store(true, Ordering::Relaxed);
             // The follower is lost, and what is asked then stays without an answer.
@@ -128,7 +130,7 @@ fn a_cancel_is_over_in_five_seconds_also_where_the_server_has_stopped_to_answer(
                 assert!(begin.elapsed() < Duration::from_secs(30), "it was not lost");
                 std::thread::sleep(Duration::from_millis(5));
             }
-            stop.cancel();
+            drop(stop);
             Instant::now()
         });
         let is_closed = Arc::clone(&gate.is_closed);
@@ -197,6 +199,40 @@ fn a_pool_takes_the_room_that_there_is_and_no_more_is_no_fault() {
     assert_eq!(block_on(pool::drain(&client)).unwrap(), 1);
 }
 
+/// Leaves a run when an event is there, as a kill would do it.
+fn leave_at(world: &World, request: crate::RunRequest, is_it: fn(&Event) -> bool) {
+    block_on(async {
+        let (cancel, is_there) = (CancellationToken::new(), Notify::new());
+        let mut observe = |event: &Event| {
+            if is_it(event) {
+                is_there.notify_one();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = is_there.notified() => {}
+            _ = crate::run(request, world.executor(), &mut observe, &cancel) => panic!("the run ended before it was left"),
+        }
+    });
+}
+
+fn has_ended(event: &Event, name: &str) -> bool {
+    matches!(event, Event::PhaseFinished { phase, .. } if phase.phase == name)
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_job_was_started_starts_it_when_it_is_taken_up() {
+    let world = World::new();
+    let request = world.fixture.request(vec![job("unit", "echo once")]);
+    let (run_id, state) = (request.run_id.clone(), request.state.clone());
+    leave_at(&world, request, |event| has_ended(event, "prepare_runtime"));
+    let (cancel, nix) = (CancellationToken::new(), NixConfig::default());
+    let record = block_on(resume(&state, &run_id, 2, nix, world.executor(), &mut |_| {}, &cancel)).unwrap();
+    assert_eq!((record.status.clone(), record.jobs[0].attempts.len()), (RunStatus::Passed, 1), "{record:?}");
+    assert_eq!(world.log(&record, 0), "once\n");
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
 #[test]
 fn a_pool_of_another_kind_than_its_image_is_said_with_what_would_be_right() {
     let mut settings = shared_settings();
@@ -227,19 +263,7 @@ fn a_run_that_is_taken_up_goes_on_with_the_image_that_it_began_with() {
     ];
     let request = world.fixture.request(jobs);
     let (run_id, state) = (request.run_id.clone(), request.state.clone());
-    block_on(async {
-        let (cancel, has_ended) = (CancellationToken::new(), Notify::new());
-        let mut observe = |event: &Event| {
-            if matches!(event, Event::JobFinished { .. }) {
-                has_ended.notify_one();
-            }
-        };
-        tokio::select! {
-            biased;
-            () = has_ended.notified() => {}
-            _ = crate::run(request, world.executor(), &mut observe, &cancel) => panic!("the run ended before it was left"),
-        }
-    });
+    leave_at(&world, request, |event| matches!(event, Event::JobFinished { .. }));
     block_on(client.set_alias("rolling", &second)).unwrap();
     let (cancel, nix) = (CancellationToken::new(), NixConfig::default());
     let record = block_on(resume(&state, &run_id, 2, nix, world.executor(), &mut |_| {}, &cancel)).unwrap();
@@ -260,20 +284,7 @@ fn a_run_that_was_killed_while_it_took_in_artifacts_has_them_all_when_it_is_take
     let request = world.fixture.request(vec![littering]);
     let (run_id, state) = (request.run_id.clone(), request.state.clone());
     let artifacts = state.artifacts_dir(&run_id, &request.jobs[0].id);
-    block_on(async {
-        let (cancel, has_result) = (CancellationToken::new(), Notify::new());
-        let mut observe = |event: &Event| {
-            if matches!(event, Event::PhaseFinished { phase, .. } if phase.phase == "wait_for_completion") {
-                has_result.notify_one();
-            }
-        };
-        let running = crate::run(request, world.executor(), &mut observe, &cancel);
-        tokio::select! {
-            biased;
-            () = has_result.notified() => {}
-            _ = running => panic!("the run ended before it was left"),
-        }
-    });
+    leave_at(&world, request, |event| has_ended(event, "wait_for_completion"));
     assert!(artifacts.join("result.json").exists() && !artifacts.join("50").exists());
     let cancel = CancellationToken::new();
     let record =

@@ -1,0 +1,278 @@
+//! Words a step and a summary by templates.
+//!
+//! Invariant: names and comments of the diff are quoted, never woven into a sentence as if they were ours.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use crate::area::Area;
+use crate::diff::{ChangeStatus, Diff};
+
+use super::changes::{Change, Deed};
+use super::group::{Grain, Group, Part};
+use super::order::own_name;
+
+/// How many items a step's text lists.
+const LISTED_MAX: usize = 24;
+/// How many names a title has.
+const NAMED_MAX: usize = 3;
+
+/// The texts of a step.
+pub(super) struct Words {
+    pub(super) title: String,
+    pub(super) intent: String,
+    pub(super) body: String,
+}
+
+/// Words a group. `groups` are all, in their order, and `uses` are the places of those that this one uses.
+pub(super) fn of_group(
+    diff: &Diff,
+    changes: &[Change],
+    group: &Group,
+    groups: &[Group],
+    uses: &BTreeSet<usize>,
+) -> Words {
+    let items: Vec<&Change> = group.items.iter().map(|item| &changes[*item]).collect();
+    let added: usize = items.iter().map(|change| change.added).sum();
+    let removed: usize = items.iter().map(|change| change.removed).sum();
+    let places: usize = items.iter().map(|change| change.spans.len()).sum();
+    let mut intent = String::new();
+    if let [only] = items[..]
+        && let Some(comment) = &only.comment
+    {
+        let _ = write!(intent, "Its comment says: “{}” ", quoted(comment));
+    }
+    let _ = write!(intent, "{}, in {}.", counts(added, removed), number(places, "place"));
+    let mut body = String::new();
+    for change in items.iter().take(LISTED_MAX) {
+        let _ = writeln!(
+            body,
+            "- {}",
+            line(diff, change, matches!(group.grain, Grain::Folder(_)) || several_files(&items))
+        );
+    }
+    if items.len() > LISTED_MAX {
+        let _ = writeln!(body, "- and {} more", items.len() - LISTED_MAX);
+    }
+    if let Some(links) = links(changes, group, groups, uses) {
+        let _ = write!(body, "\n{links}");
+    }
+    Words { title: title(diff, group, &items), intent, body }
+}
+
+fn several_files(items: &[&Change]) -> bool {
+    items.iter().any(|change| change.file != items[0].file)
+}
+
+fn title(diff: &Diff, group: &Group, items: &[&Change]) -> String {
+    let path = |change: &Change| quoted(&diff.files()[change.file].display_path());
+    let first = items[0];
+    let named: Vec<&&Change> = items.iter().filter(|change| !change.name.is_empty()).collect();
+    let what = match group.part {
+        Part::Code | Part::Settings | Part::Documents => "",
+        Part::Tests => "Tests: ",
+        Part::NotWritten => {
+            let files = items.len();
+            return if files == 1 {
+                format!("Update `{}`", path(first))
+            } else {
+                format!("Update {files} generated, locked or vendored files")
+            };
+        }
+    };
+    match &group.grain {
+        Grain::Symbol if !named.is_empty() => {
+            let names = names(&named.iter().map(|change| change.name.as_str()).collect::<Vec<_>>());
+            match named[..] {
+                [only] => format!("{} the {} `{}`", verb(only.deed), only.kind, quoted(&only.name)),
+                _ if named.iter().all(|change| change.deed == named[0].deed) => {
+                    format!("{} {names}", verb(named[0].deed))
+                }
+                _ => format!("Change {names}"),
+            }
+        }
+        Grain::Symbol | Grain::File => {
+            let entry = &diff.files()[first.file];
+            let old = entry.display_old_path().map(|old| quoted(&old));
+            let action = match (entry.status, old) {
+                (ChangeStatus::Renamed, Some(old)) => format!("Move `{old}` to `{}`", path(first)),
+                (ChangeStatus::Copied, Some(old)) => format!("Copy `{old}` to `{}`", path(first)),
+                (ChangeStatus::Added, _) => format!("Add `{}`", path(first)),
+                (ChangeStatus::Deleted, _) => format!("Remove `{}`", path(first)),
+                _ => format!("Change `{}`", path(first)),
+            };
+            let is_partial = entry.status == ChangeStatus::Modified && !named.is_empty();
+            let names = names(&named.iter().map(|change| change.name.as_str()).collect::<Vec<_>>());
+            let inside = if is_partial { format!(": {names}") } else { String::new() };
+            with_part(what, &format!("{action}{inside}"))
+        }
+        Grain::Folder(folder) => {
+            let mut files: Vec<usize> = items.iter().map(|change| change.file).collect();
+            files.sort_unstable();
+            files.dedup();
+            let place =
+                if folder.is_empty() { "the repository".to_owned() } else { format!("`{}`", quoted(folder)) };
+            let are_all = |status| files.iter().all(|file| diff.files()[*file].status == status);
+            let verb = if are_all(ChangeStatus::Added) {
+                "Add"
+            } else if are_all(ChangeStatus::Deleted) {
+                "Remove"
+            } else {
+                "Change"
+            };
+            with_part(what, &format!("{verb} {} in {place}", number(files.len(), "file")))
+        }
+    }
+}
+
+fn with_part(part: &str, action: &str) -> String {
+    if part.is_empty() { action.to_owned() } else { format!("{part}{}", lower(action)) }
+}
+
+fn names(names: &[&str]) -> String {
+    let mut text = String::new();
+    for (index, name) in names.iter().take(NAMED_MAX).enumerate() {
+        let joint = if index == 0 {
+            ""
+        } else if index + 1 == names.len() {
+            " and "
+        } else {
+            ", "
+        };
+        let _ = write!(text, "{joint}`{}`", quoted(name));
+    }
+    if names.len() > NAMED_MAX {
+        let _ = write!(text, " and {} more", names.len() - NAMED_MAX);
+    }
+    text
+}
+
+/// One change in a list.
+fn line(diff: &Diff, change: &Change, with_path: bool) -> String {
+    let entry = &diff.files()[change.file];
+    let path = quoted(&entry.display_path());
+    let what = match (change.name.is_empty(), change.deed) {
+        (true, _) if change.kind.is_empty() && with_path => format!("`{path}`"),
+        (true, Deed::Changed) => "lines outside of any item".to_owned(),
+        (true, _) => format!("`{path}`"),
+        (false, _) => {
+            let place = if with_path { format!(" in `{path}`") } else { String::new() };
+            format!("{} `{}`{place}", change.kind, quoted(&change.name))
+        }
+    };
+    let deed = match change.deed {
+        Deed::Added => "new",
+        Deed::Removed => "removed",
+        Deed::Changed => "changed",
+    };
+    let mut line = format!("{what} is {deed} (+{} −{})", change.added, change.removed);
+    if what.starts_with("lines") {
+        line = format!("{what} are {deed} (+{} −{})", change.added, change.removed);
+    }
+    if entry.is_binary {
+        line = format!("{what} is {deed} (binary)");
+    }
+    if let Some(comment) = &change.comment {
+        let _ = write!(line, ": “{}”", quoted(comment));
+    }
+    line
+}
+
+/// Says which other steps define what this one uses.
+fn links(changes: &[Change], group: &Group, groups: &[Group], uses: &BTreeSet<usize>) -> Option<String> {
+    let words: Vec<String> = uses
+        .iter()
+        .take(NAMED_MAX)
+        .map(|other| {
+            let defined = groups[*other].items.iter().filter_map(|item| own_name(&changes[*item]));
+            let used = |name: &&str| group.items.iter().any(|item| changes[*item].words.contains(*name));
+            let names: Vec<&str> = defined.filter(used).take(NAMED_MAX).collect();
+            format!("{} of step {}", self::names(&names), other + 1)
+        })
+        .collect();
+    (!words.is_empty()).then(|| format!("Uses {}.\n", words.join(", and ")))
+}
+
+/// Sums up the whole change.
+pub(super) fn summary(diff: &Diff, changes: &[Change], areas: &[Area]) -> String {
+    let (added, removed) = diff.counts();
+    let mut text = format!(
+        "This change touches {}: {}.",
+        number(diff.files().len(), "file"),
+        lower(&counts(added, removed))
+    );
+    let mut kinds = Vec::new();
+    for (deed, verb) in [(Deed::Added, "adds"), (Deed::Changed, "changes"), (Deed::Removed, "removes")] {
+        let named: Vec<&str> = changes
+            .iter()
+            .filter(|change| change.deed == deed && !change.name.is_empty() && !change.is_test)
+            .map(|change| change.name.as_str())
+            .collect();
+        if !named.is_empty() {
+            kinds.push(format!("{verb} {}", names(&named)));
+        }
+    }
+    if !kinds.is_empty() {
+        let _ = write!(text, " It {}.", kinds.join("; "));
+    }
+    let mut parts = Vec::new();
+    for area in [Area::Tests, Area::Settings, Area::Documents, Area::Lock, Area::Generated, Area::Vendored] {
+        let files = areas.iter().filter(|other| **other == area).count();
+        if files > 0 {
+            parts.push(format!("{} ({})", area.as_str(), number(files, "file")));
+        }
+    }
+    if !parts.is_empty() {
+        let _ = write!(text, " It also touches {}.", parts.join(", "));
+    }
+    text.push_str(
+        "\n\nNo model wrote this page. A program found the changed items in the diff, grouped them, and put those first \
+         that others use. What the change is *for* is not in a diff, and not here.",
+    );
+    text
+}
+
+fn verb(deed: Deed) -> &'static str {
+    match deed {
+        Deed::Added => "Add",
+        Deed::Removed => "Remove",
+        Deed::Changed => "Change",
+    }
+}
+
+fn counts(added: usize, removed: usize) -> String {
+    match (added, removed) {
+        (0, 0) => "No lines added or removed".to_owned(),
+        (added, 0) => format!("{} added", capital(&number(added, "line"))),
+        (0, removed) => format!("{} removed", capital(&number(removed, "line"))),
+        (added, removed) => format!("{} added, {removed} removed", number(added, "line")),
+    }
+}
+
+fn number(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())
+}
+
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().collect::<String>() + letters.as_str())
+}
+
+/// A text of the diff for use between marks of ours.
+fn quoted(text: &str) -> String {
+    let plain = |letter: char| match letter {
+        '`' => '\'',
+        letter if letter.is_control() => ' ',
+        letter => letter,
+    };
+    text.chars().map(plain).collect()
+}

@@ -1,0 +1,255 @@
+//! The explained part of a page: what wrote it, summary, steps with what shows them, and what no step shows.
+
+use crate::diff::{Diff, HunkRef};
+use crate::explain::{End, Explained};
+use crate::tutorial::{Evidence, EvidenceState, Step, StepState};
+
+use super::changes::{LineView, view_lines};
+use super::markdown;
+use super::text::{visible, with_code};
+
+/// How many places a step shows with their lines; the others are links.
+const SHOWN_MAX: usize = 6;
+/// How many lines of a place are shown beside the step.
+const LINES_MAX: usize = 24;
+/// How many links to further places a step has.
+const LINKS_MAX: usize = 60;
+/// How many hunks are listed as unexplained; their number is always told.
+const UNEXPLAINED_MAX: usize = 500;
+const PROBLEMS_MAX: usize = 200;
+
+/// Everything above the diff.
+pub(super) struct Head<'a> {
+    explained: &'a Explained,
+    diff: &'a Diff,
+}
+
+/// A step on a page.
+pub(super) struct StepView {
+    pub(super) number: usize,
+    pub(super) title: String,
+    pub(super) intent: String,
+    pub(super) body: String,
+    pub(super) state: &'static str,
+    pub(super) state_word: &'static str,
+    pub(super) stale_since: Option<String>,
+    pub(super) files: Vec<Link>,
+    pub(super) places: Vec<Place>,
+    pub(super) more: Vec<Link>,
+    pub(super) left_out: usize,
+}
+
+/// A link to a place in the diff.
+pub(super) struct Link {
+    pub(super) target: String,
+    pub(super) file: usize,
+    pub(super) text: String,
+}
+
+/// A place in the diff, shown beside a step.
+pub(super) struct Place {
+    pub(super) link: Link,
+    pub(super) is_put_in: bool,
+    pub(super) lines: Vec<LineView>,
+    pub(super) more_lines: usize,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn new(explained: &'a Explained, diff: &'a Diff) -> Head<'a> {
+        Head { explained, diff }
+    }
+
+    pub(super) fn title(&self) -> String {
+        let about = &self.explained.tutorial.about;
+        let named =
+            [&about.title, &about.branch, &about.repository].into_iter().find(|name| !name.is_empty());
+        named.map_or_else(|| "What changed".to_owned(), |name| visible(name))
+    }
+
+    /// The head and the base, shortened as git does.
+    pub(super) fn commits(&self) -> String {
+        let about = &self.explained.tutorial.about;
+        let short = |name: &str| visible(&name.chars().take(12).collect::<String>());
+        match (about.base.is_empty(), about.head.is_empty()) {
+            (false, false) => format!("{} → {}", short(&about.base), short(&about.head)),
+            (true, false) => short(&about.head),
+            (false, true) => format!("since {}", short(&about.base)),
+            (true, true) => String::new(),
+        }
+    }
+
+    pub(super) fn counts(&self) -> String {
+        let (added, removed) = self.diff.counts();
+        let files = self.diff.files().len();
+        format!("{files} {}, +{added} −{removed}", if files == 1 { "file" } else { "files" })
+    }
+
+    /// A name under which the reader's ticks are remembered.
+    pub(super) fn key(&self) -> String {
+        self.diff.digest()
+    }
+
+    pub(super) fn writer(&self) -> String {
+        let tutorial = &self.explained.tutorial;
+        match (&tutorial.model, tutorial.provider.as_str()) {
+            (_, "builtin") => "No model wrote this page: a program made it from the diff.".to_owned(),
+            (Some(model), provider) => {
+                format!(
+                    "Written by the model {} ({}). Every quotation was put in from the diff.",
+                    visible(model),
+                    visible(provider)
+                )
+            }
+            (None, provider) => {
+                format!(
+                    "Written by the provider {}. Every quotation was put in from the diff.",
+                    visible(provider)
+                )
+            }
+        }
+    }
+
+    /// What went wrong with the whole, if something did.
+    pub(super) fn failure(&self) -> Option<String> {
+        match &self.explained.end {
+            End::Written => None,
+            End::Partial { reason } => Some(format!(
+                "A part of the tutorial could not be had: {}. What came is shown.",
+                visible(reason)
+            )),
+            End::FellBack { reason } => Some(format!(
+                "The tutorial could not be had: {}. The builtin one stands in its place.",
+                visible(reason)
+            )),
+        }
+    }
+
+    pub(super) fn summary(&self) -> String {
+        markdown::render(&self.explained.tutorial.executive_summary)
+    }
+
+    pub(super) fn coverage(&self) -> String {
+        let coverage = &self.explained.tutorial.coverage;
+        format!("The steps show {} of {} hunks.", coverage.explained, coverage.hunks)
+    }
+
+    pub(super) fn steps(&self) -> Vec<StepView> {
+        let steps = self.explained.tutorial.steps.iter().enumerate();
+        steps.map(|(index, step)| self.step(index + 1, step)).collect()
+    }
+
+    fn step(&self, number: usize, step: &Step) -> StepView {
+        let mut places = Vec::new();
+        let mut more = Vec::new();
+        for evidence in &step.evidence {
+            let Some(hunk) = self.diff.find_hunk(evidence.hunk.as_str()) else { continue };
+            if places.len() < SHOWN_MAX {
+                places.push(place(hunk, evidence));
+            } else {
+                more.push(link(hunk, evidence.lines.0));
+            }
+        }
+        let left_out = more.len().saturating_sub(LINKS_MAX);
+        more.truncate(LINKS_MAX);
+        let (state, state_word) = match step.state {
+            StepState::Verified => ("verified", "Evidence checked"),
+            StepState::Repaired => ("repaired", "Evidence put in by the program"),
+            StepState::Unsupported => ("unsupported", "No evidence in the diff"),
+        };
+        StepView {
+            number,
+            title: with_code(&step.title),
+            intent: with_code(&step.intent),
+            body: markdown::render(&step.body_markdown),
+            state,
+            state_word,
+            stale_since: step
+                .stale_since
+                .as_ref()
+                .map(|head| visible(&head.chars().take(12).collect::<String>())),
+            files: step.affected_files.iter().filter_map(|path| self.file_link(path)).collect(),
+            places,
+            more,
+            left_out,
+        }
+    }
+
+    fn file_link(&self, path: &str) -> Option<Link> {
+        let index = self.diff.files().iter().position(|file| file.display_path() == path)?;
+        Some(Link { target: format!("file-{}", index + 1), file: index + 1, text: visible(path) })
+    }
+
+    pub(super) fn unexplained(&self) -> Vec<Link> {
+        let ids = self.explained.tutorial.coverage.unexplained.iter().take(UNEXPLAINED_MAX);
+        ids.filter_map(|id| self.diff.find_hunk(id.as_str())).map(|hunk| link(hunk, 1)).collect()
+    }
+
+    pub(super) fn unexplained_count(&self) -> usize {
+        self.explained.tutorial.coverage.unexplained.len()
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.explained.tutorial.problems.iter().take(PROBLEMS_MAX).map(|problem| visible(problem)).collect()
+    }
+
+    pub(super) fn not_shown(&self) -> Vec<String> {
+        let list = self.explained.tutorial.not_shown.iter().take(PROBLEMS_MAX);
+        list.map(|entry| format!("{}: {}", visible(&entry.path), visible(&entry.reason))).collect()
+    }
+
+    pub(super) fn files(&self) -> Vec<Link> {
+        let files = self.diff.files().iter().enumerate();
+        files
+            .map(|(index, file)| Link {
+                target: format!("file-{}", index + 1),
+                file: index + 1,
+                text: visible(&file.display_path()),
+            })
+            .collect()
+    }
+
+    /// How long it took and what it cost, when a writer was asked.
+    pub(super) fn effort(&self) -> Option<String> {
+        if self.explained.calls.is_empty() {
+            return None;
+        }
+        let calls = self.explained.calls.len();
+        let mut effort = format!(
+            "{calls} {} in {:.1} s",
+            if calls == 1 { "request" } else { "requests" },
+            std::time::Duration::from_millis(self.explained.duration_ms).as_secs_f64()
+        );
+        if let Some(usage) = self.explained.usage {
+            effort += &format!(", {} tokens read, {} written", usage.input_tokens, usage.output_tokens);
+            if let Some(cost) = usage.cost_usd {
+                effort += &format!(", ${cost:.4}");
+            }
+        }
+        Some(effort)
+    }
+}
+
+fn place(hunk: HunkRef<'_>, evidence: &Evidence) -> Place {
+    let (first, last) = evidence.lines;
+    let last = last.min(hunk.hunk().lines.len());
+    let start = first.saturating_sub(1).min(last);
+    let shown = start..last.min(start + LINES_MAX);
+    Place {
+        link: link(hunk, first),
+        is_put_in: evidence.state == EvidenceState::Repaired,
+        more_lines: last - shown.end,
+        lines: view_lines(hunk, shown, None),
+    }
+}
+
+/// Names a line by its number after the change, or before it when it is gone.
+fn link(hunk: HunkRef<'_>, line: usize) -> Link {
+    let numbered = hunk.numbered().nth(line.saturating_sub(1));
+    let path = visible(&hunk.file().display_path());
+    let text = match numbered.map(|line| (line.new, line.old)) {
+        Some((Some(number), _)) => format!("{path}:{number}"),
+        Some((None, Some(number))) => format!("{path}:{number} (before)"),
+        Some((None, None)) | None => format!("{path}: {}", visible(&hunk.hunk().header)),
+    };
+    Link { target: format!("{}-{line}", hunk.id()), file: hunk.file_index() + 1, text }
+}
