@@ -97,10 +97,10 @@ async fn create(
                 sleep(LOOK_FOR_SERVER_EVERY).await;
                 continue;
             }
-            // What it was making when it went is half an instance, and ours.
-            Err(Error::Conflict { .. } | Error::OperationForgotten { .. })
+            // What it was making when it went is half an instance, and ours: in the way under whatever name the error has.
+            Err(_)
                 if away_since.is_some_and(|since: Instant| since.elapsed() <= context.boot_deadline)
-                    && client.destroy_instance(&context.instance).await.is_ok() =>
+                    && clear_half_made(&client, &context.instance).await =>
             {
                 continue;
             }
@@ -200,6 +200,12 @@ pub(crate) fn kind(kind: InstanceType) -> InstanceKind {
 /// Whether the server is not there, rather than slow.
 pub(crate) fn is_away(error: &Error) -> bool {
     matches!(error, Error::Unreachable { .. } | Error::Dropped { .. })
+}
+
+/// Deletes an instance that does not run. Returns whether there was one, and it is gone.
+async fn clear_half_made(client: &Client, instance: &str) -> bool {
+    let found = client.instance(instance).await;
+    found.is_ok_and(|found| !found.value.is_running()) && client.destroy_instance(instance).await.is_ok()
 }
 
 async fn is_running(client: &Client, instance: &str) -> bool {

@@ -412,6 +412,10 @@ fn a_server_that_is_away_between_two_jobs_costs_no_attempt_and_leaves_no_instanc
     let jobs =
         vec![job("one", "true"), JobSpec { needs: vec!["one".parse().unwrap()], ..job("two", "echo done") }];
     let request = world.fixture.request(jobs);
+    // As if the server had been making it when it went.
+    let half = context::instance_name(&request.run_id, &request.jobs[1].id, 1);
+    let mut half = NewInstance::container(half, block_on(world.client().resolve_alias(IMAGE)).unwrap());
+    half.profiles = vec![world.settings.profile.clone()];
     let host_log = request.state.host_log(&request.run_id, &"two".parse().unwrap());
     let record = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -421,6 +425,11 @@ fn a_server_that_is_away_between_two_jobs_costs_no_attempt_and_leaves_no_instanc
         });
         let crash_once = |event: &Event| {
             if matches!(event, Event::JobFinished { job, .. } if job.id.as_str() == "one") {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| block_on(world.client().create_instance(&half))).join()
+                })
+                .unwrap()
+                .unwrap();
                 bed.crash().unwrap();
             }
             false
