@@ -125,7 +125,7 @@ impl Repository {
     /// [`GitError::TooLarge`] when more than 200,000 files differ.
     pub async fn diff(&self, base: Option<&Oid>, head: &Oid, limits: DiffLimits) -> Result<Diff, GitError> {
         let what = "compare two commits";
-        let formats = ["--raw", "--numstat", "--patch"];
+        let formats = ["-z", "--raw", "--numstat", "--patch"];
         let (running, mut answer) = self.diff_call(what, base, head, &formats).deadline(DEADLINE).start()?;
         let read = running.within(async {
             let mut files = read_files(what, &mut answer).await?;

@@ -168,7 +168,7 @@ impl Repository {
     /// Lists the paths that differ between two commits, renames detected; without a base, everything is new.
     pub async fn changed_paths(&self, base: Option<&Oid>, head: &Oid) -> Result<Vec<ChangedPath>, GitError> {
         let what = "list the changed paths";
-        let call = self.diff_call(what, base, head, &["--raw"]).deadline(DEADLINE);
+        let call = self.diff_call(what, base, head, &["-z", "--raw"]).deadline(DEADLINE);
         let answer = match call.output().await {
             Ok(answer) => answer,
             Err(error) => {
@@ -192,7 +192,7 @@ impl Repository {
         formats: &[&str],
     ) -> Call {
         let base = base.cloned().unwrap_or_else(|| head.empty_tree());
-        let call = self.call(what).arguments(["diff-tree", "-r", "-z", "-M", RENAME_FILES_MAX]);
+        let call = self.call(what).arguments(["diff-tree", "-r", "-M", RENAME_FILES_MAX]);
         let call = call.arguments([
             "--no-ext-diff",
             "--no-textconv",

@@ -20,6 +20,7 @@ mod error;
 mod history;
 mod merge;
 mod oid;
+mod patch;
 mod process;
 mod reference;
 mod repository;

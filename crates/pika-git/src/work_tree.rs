@@ -14,15 +14,12 @@ use crate::command::{Call, Git};
 use crate::error::GitError;
 use crate::history::RENAME_FILES_MAX;
 use crate::oid::Oid;
+use crate::patch::{FILE_BYTES_MAX, FILES_BYTES_MAX, read_committed};
 use crate::reference::parse_oid;
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// How large a patch may be.
 const PATCH_BYTES_MAX: u64 = 512 << 20;
-/// How large a file is that is still read.
-const FILE_BYTES_MAX: u64 = 2 << 20;
-/// How much is read of all files together.
-const FILES_BYTES_MAX: u64 = 64 << 20;
 
 /// A checkout on this machine.
 #[derive(Clone, Debug)]
@@ -153,49 +150,9 @@ impl WorkTree {
         paths: &[Vec<u8>],
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, GitError> {
         match commit {
-            Some(commit) => self.read_committed(commit, paths).await,
+            Some(commit) => read_committed(|what| self.call(what), commit, paths).await,
             None => Ok(self.read_present(paths)),
         }
-    }
-
-    async fn read_committed(
-        &self,
-        commit: &Oid,
-        paths: &[Vec<u8>],
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, GitError> {
-        let what = "read files";
-        let askable = |path: &&Vec<u8>| !path.contains(&b'\n') && !path.contains(&0);
-        let ask = |paths: &[&Vec<u8>]| -> Vec<u8> {
-            let name = |path: &&Vec<u8>| [commit.as_str().as_bytes(), b":", path.as_slice(), b"\n"].concat();
-            paths.iter().flat_map(name).collect()
-        };
-        let asked: Vec<&Vec<u8>> = paths.iter().filter(askable).collect();
-        let sizes = self.call(what).arguments(["cat-file", "--batch-check=%(objecttype) %(objectsize)"]);
-        let sizes = sizes.input(ask(&asked)).output().await?;
-        let mut left = FILES_BYTES_MAX;
-        let mut wanted = Vec::new();
-        for (path, line) in asked.into_iter().zip(sizes.split(|byte| *byte == b'\n')) {
-            let size =
-                line.strip_prefix(b"blob ").and_then(|size| std::str::from_utf8(size).ok()?.parse().ok());
-            if let Some(size) = size.filter(|size: &u64| *size <= FILE_BYTES_MAX && *size <= left) {
-                left -= size;
-                wanted.push((path, usize::try_from(size).unwrap_or(usize::MAX)));
-            }
-        }
-        let names: Vec<&Vec<u8>> = wanted.iter().map(|(path, _)| *path).collect();
-        let contents = self.call(what).arguments(["cat-file", "--batch=%(objecttype)"]).input(ask(&names));
-        let contents = contents.output_bytes_max(FILES_BYTES_MAX * 2).output().await?;
-        let mut rest = &contents[..];
-        let mut files = Vec::with_capacity(wanted.len());
-        for (path, size) in wanted {
-            let malformed =
-                || GitError::Answer { what, problem: "it is no file of the announced size".to_owned() };
-            rest = rest.strip_prefix(b"blob\n").ok_or_else(malformed)?;
-            let content = rest.get(..size).ok_or_else(malformed)?;
-            rest = rest[size..].strip_prefix(b"\n").ok_or_else(malformed)?;
-            files.push((path.clone(), content.to_vec()));
-        }
-        Ok(files)
     }
 
     fn read_present(&self, paths: &[Vec<u8>]) -> Vec<(Vec<u8>, Vec<u8>)> {

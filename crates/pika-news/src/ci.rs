@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use dispatch::new_token;
+
 use crate::config::CiConfig;
 use crate::forge::id::LaneRunId;
 use schedule::LiveLane;

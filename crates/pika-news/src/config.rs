@@ -3,6 +3,8 @@
 //! Invariants: every problem is reported with its line; an unknown key is a problem; what is here was checked, and
 //! nobody below checks it again. No variable of the environment is read here.
 
+mod tutorial;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
+
+pub use tutorial::TutorialConfig;
 
 /// What a lane's `pikaci` sees of the forge's own environment, unless the configuration says otherwise.
 pub const PASS_ENV_DEFAULT: [&str; 13] = [
@@ -50,6 +54,8 @@ pub struct Config {
     pub public_url: String,
     /// How lanes are run.
     pub ci: CiConfig,
+    /// Who writes tutorials.
+    pub tutorial: TutorialConfig,
     /// The repositories, in the file's order.
     pub repositories: Vec<RepositoryConfig>,
 }
@@ -180,6 +186,8 @@ struct RawConfig {
     #[serde(default)]
     ci: RawCi,
     #[serde(default)]
+    tutorial: tutorial::RawTutorial,
+    #[serde(default)]
     repositories: Vec<RawRepository>,
 }
 
@@ -271,8 +279,9 @@ impl Checker<'_> {
         let listen = self.listen(raw.listen);
         let public_url = self.public_url(raw.public_url, listen);
         let ci = self.ci(raw.ci, folder);
+        let tutorial = self.tutorial(raw.tutorial, folder);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ci, repositories }
+        Config { data, listen, public_url, ci, tutorial, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

@@ -12,6 +12,7 @@ mod policy;
 mod read;
 mod receive_push;
 pub mod state;
+pub mod tutorial;
 pub mod view;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use pika_git::{BranchName, Git, Repository};
+use pika_tutorial::SettingsError;
 use pikaci::StateRoot;
 use tokio::sync::broadcast;
 
@@ -30,6 +32,7 @@ pub use receive_push::RefUpdate;
 use crate::ci::Ci;
 use crate::config::{Config, RepositoryConfig};
 use crate::store::Store;
+use crate::tutorials::Tutorials;
 use id::RepositoryId;
 use view::Change;
 
@@ -57,6 +60,7 @@ struct Inner {
     repositories: BTreeMap<String, Arc<Hosted>>,
     changes: broadcast::Sender<Change>,
     ci: Ci,
+    tutorials: Tutorials,
 }
 
 /// One repository that the forge serves.
@@ -106,7 +110,9 @@ impl Forge {
             repositories.insert(repository.name.clone(), Arc::new(hosted));
         }
         let (changes, _) = broadcast::channel(CHANGES_BEHIND_MAX);
-        Ok(Forge { inner: Arc::new(Inner { config, store, clock, repositories, changes, ci }) })
+        let unusable = |error: SettingsError| ForgeError::Invalid { problem: format!("[tutorial]: {error}") };
+        let tutorials = Tutorials::new(&config.tutorial).map_err(unusable)?;
+        Ok(Forge { inner: Arc::new(Inner { config, store, clock, repositories, changes, ci, tutorials }) })
     }
 
     /// The configuration.
@@ -164,6 +170,10 @@ impl Forge {
 
     pub(crate) fn ci(&self) -> &Ci {
         &self.inner.ci
+    }
+
+    pub(crate) fn tutorials(&self) -> &Tutorials {
+        &self.inner.tutorials
     }
 
     pub(crate) fn now(&self) -> Timestamp {

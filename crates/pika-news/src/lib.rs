@@ -7,6 +7,7 @@
 //! - **lane**: one target of the manifest for one head.
 //! - **lane run**: one attempt at a lane, which is one run of `pikaci`. The latest attempt is what counts.
 //! - **claim**: the right to run a lane run, held by a token under a lease that a heartbeat renews.
+//! - **tutorial**: a head explained; written by a writer in its own time, made by a program at once.
 //! - **merge intent**: what is written down before a merge moves a ref.
 //!
 //! Invariants: SQL is in `store/` only; `web/` calls one use case of `forge/` per request; `ci/` acts only by spawning
@@ -19,4 +20,5 @@ pub mod forge;
 pub mod hook;
 pub mod hook_socket;
 pub mod store;
+mod tutorials;
 pub mod web;

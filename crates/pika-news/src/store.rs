@@ -9,8 +9,10 @@ mod head;
 mod identity;
 mod lane_run;
 mod merge;
+mod reader;
 mod record;
 mod schema;
+mod tutorial;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ pub use head::{NewHead, NewLane, RecordedHead};
 pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt, QueuedLaneRun, Renewed};
 pub use merge::{MergeIntent, NewMerge};
 pub use record::{BranchRecord, Group, HeadRecord, LaneRecord, LaneRunRecord};
+pub use tutorial::{FinishTutorial, TutorialJob, TutorialRecord, TutorialStatus};
 
 use connection::{Readers, Writer};
 

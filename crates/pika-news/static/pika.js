@@ -63,6 +63,83 @@
   // Phases and jobs move without the forge hearing of it.
   setInterval(() => { if ("busy" in document.body.dataset && !document.hidden) refresh(); }, 2500);
 
+  // ---- changes and their tutorial ---------------------------------------------------------------------------------------
+  // What comes from the forge is its own markup: a model's words and a diff's lines are escaped there.
+  async function fetched(address) {
+    const answer = await fetch(address, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+    if (!answer.ok) throw new Error(String(answer.status));
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  }
+  for (const waiting of document.querySelectorAll("[data-load]")) {
+    fetched(waiting.dataset.load).then((page) => {
+      waiting.replaceWith(...[...page.body.children].map((part) => document.importNode(part, true)));
+      watchFiles();
+      arrive();
+    }).catch(() => { waiting.querySelector("[role=status]").textContent = "The changes could not be read. Reload to try again."; });
+  }
+  async function fill(file) {
+    if (!file.dataset.src) return;
+    const address = file.dataset.src;
+    delete file.dataset.src;
+    try {
+      const page = await fetched(`${address}&fragment=1`);
+      file.querySelector(".diff").replaceWith(document.importNode(page.querySelector(".diff"), true));
+    } catch { file.dataset.src = address; }
+  }
+  function watchFiles() {
+    for (const file of document.querySelectorAll("details.file[data-src]")) {
+      file.addEventListener("toggle", () => { if (file.open) fill(file); });
+    }
+  }
+  async function go(number, target) {
+    const file = document.getElementById(`file-${number}`);
+    if (!file) return false;
+    file.open = true;
+    await fill(file);
+    for (const row of document.querySelectorAll("tr.target")) row.classList.remove("target");
+    const place = document.getElementById(target) || file;
+    if (place.tagName === "TR") place.classList.add("target");
+    place.scrollIntoView({ block: place === file ? "start" : "center" });
+    return true;
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-file]");
+    if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    if (!document.getElementById(`file-${link.dataset.file}`)) return;
+    event.preventDefault();
+    const target = link.hash.slice(1);
+    history.pushState(null, "", `#${target}`);
+    go(link.dataset.file, target);
+  });
+  // A link to a line that is not on the page yet.
+  function arrive() {
+    const target = location.hash.slice(1);
+    if (!/^[a-z0-9-]+$/.test(target)) return;
+    const found = document.getElementById(target);
+    const link = document.querySelector(`a[data-file][href$="#${target}"]`);
+    const file = found && found.closest("details.file");
+    if (file) go(file.id.slice("file-".length), target);
+    else if (link) go(link.dataset.file, target);
+  }
+  addEventListener("hashchange", arrive);
+  watchFiles();
+  arrive();
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.classList.contains("tick-form")) return;
+    event.preventDefault();
+    const wanted = form.elements.is_ticked.value === "true";
+    try {
+      const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), credentials: "same-origin" });
+      if (!answer.ok) return;
+      form.elements.is_ticked.value = String(!wanted);
+      const button = form.querySelector("button");
+      button.setAttribute("aria-pressed", String(wanted));
+      button.textContent = wanted ? "✓ Read" : "Mark as read";
+      form.closest(".step").classList.toggle("ticked", wanted);
+    } catch { /* The forge is away; the button is as it was. */ }
+  });
+
   // ---- the log --------------------------------------------------------------------------------------------------------
   const log = document.getElementById("log");
   if (!log || !log.dataset.stream) {

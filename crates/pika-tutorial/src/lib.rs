@@ -43,7 +43,9 @@ pub use diff::{
 pub use explain::{Call, Change, End, ExplainOptions, Explained, Purpose, explain};
 pub use finding::Finding;
 pub use interdiff::Interdiff;
-pub use page::{PAGE_SCRIPT, PAGE_STYLE, render_file, render_markdown, render_steps, write_page};
+pub use page::{
+    Embedding, PAGE_SCRIPT, PAGE_STYLE, render_file, render_files, render_markdown, render_steps, write_page,
+};
 pub use provider::{AskError, Provider, ProviderKind, ProviderSettings, SettingsError, Usage};
 pub use read::{ANSWER_BYTES_MAX, Read, read};
 pub use reanchor::{Reanchored, reanchor};

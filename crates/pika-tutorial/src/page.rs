@@ -4,6 +4,7 @@
 //! its policy says so; the first bytes do not depend on the length of the diff.
 
 mod changes;
+mod embedding;
 mod markdown;
 mod steps;
 mod text;
@@ -21,8 +22,10 @@ use sha2::{Digest as _, Sha256};
 use crate::diff::Diff;
 use crate::explain::Explained;
 
-use changes::{FileView, Marks};
+use changes::{FileView, Form, Marks};
 use steps::Head;
+
+pub use embedding::Embedding;
 
 /// The sheet of the page and of its fragments.
 pub const PAGE_STYLE: &str = include_str!("../static/tutorial.css");
@@ -55,8 +58,8 @@ struct File<'a> {
 
 /// Writes one HTML file that needs no other: no server, no network.
 pub fn write_page(writer: &mut impl Write, explained: &Explained, diff: &Diff) -> io::Result<()> {
-    let marks = Marks::new(&explained.tutorial);
-    let page = Page { head: Head::new(explained, diff), policy: policy() };
+    let (marks, embedding) = (Marks::new(&explained.tutorial), Embedding::default());
+    let page = Page { head: Head::new(explained, diff, &embedding), policy: policy() };
     write!(writer, "{}", Rendered(&page))?;
     writer.flush()?;
     let lines: usize = diff.hunks().map(|hunk| hunk.hunk().lines.len()).sum();
@@ -65,21 +68,39 @@ pub fn write_page(writer: &mut impl Write, explained: &Explained, diff: &Diff) -
         let is_written_out =
             lines <= WHOLE_LINES_MAX || file_lines <= FILE_LINES_MAX && lines <= WHOLE_LINES_MAX * 4;
         let is_open = is_written_out && lines <= WHOLE_LINES_MAX && file_lines <= FILE_LINES_MAX;
-        let file = File { file: FileView::new(diff, index, &marks, is_written_out, is_open) };
+        let form = if is_written_out { Form::Whole } else { Form::Data };
+        let file = File { file: FileView::new(diff, index, &marks, form, is_open) };
         write!(writer, "{}", Rendered(&file))?;
     }
     write!(writer, "</main>\n<script>{PAGE_SCRIPT}</script>\n</body>\n</html>\n")
 }
 
 /// Renders summary, steps and what no step shows, for a page of the caller's.
-pub fn render_steps(explained: &Explained, diff: &Diff) -> String {
-    Rendered(&Steps { head: Head::new(explained, diff) }).to_string()
+pub fn render_steps(explained: &Explained, diff: &Diff, embedding: &Embedding) -> String {
+    Rendered(&Steps { head: Head::new(explained, diff, embedding) }).to_string()
+}
+
+/// Renders every file of the diff for a page of the caller's: those of a small diff with their lines, of a large one only
+/// what leads to them. Its length does not depend on the number of lines.
+pub fn render_files(explained: &Explained, diff: &Diff, embedding: &Embedding) -> String {
+    let marks = Marks::new(&explained.tutorial);
+    let lines: usize = diff.hunks().map(|hunk| hunk.hunk().lines.len()).sum();
+    let mut html = String::new();
+    for index in 0..diff.files().len() {
+        let file_lines: usize = diff.hunks_of(index).map(|hunk| hunk.hunk().lines.len()).sum();
+        let is_whole = lines <= WHOLE_LINES_MAX;
+        let form = if is_whole { Form::Whole } else { Form::Elsewhere(embedding.file(index + 1)) };
+        let is_open = is_whole && file_lines <= FILE_LINES_MAX;
+        let file = File { file: FileView::new(diff, index, &marks, form, is_open) };
+        html += &Rendered(&file).to_string();
+    }
+    html
 }
 
 /// Renders one file of the diff with the lines marked that the steps show, for a page that loads files as they are opened.
 pub fn render_file(explained: &Explained, diff: &Diff, index: usize) -> String {
     let marks = Marks::new(&explained.tutorial);
-    let file = File { file: FileView::new(diff, index, &marks, true, true) };
+    let file = File { file: FileView::new(diff, index, &marks, Form::Whole, true) };
     Rendered(&file).to_string()
 }
 

@@ -25,6 +25,11 @@ impl Sources {
         self.files.insert((side, path.to_vec()), content.into());
     }
 
+    /// Keeps the files whose path `keep` picks.
+    pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        self.files.retain(|(_, path), _| keep(path));
+    }
+
     /// Finds a file.
     pub fn find(&self, side: Side, path: &[u8]) -> Option<&[u8]> {
         self.files.get(&(side, path.to_vec())).map(AsRef::as_ref)

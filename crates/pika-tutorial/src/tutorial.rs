@@ -5,9 +5,12 @@
 //! checked again.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::diff::{ChangeStatus, Diff, HunkId};
+use crate::diff::{ChangeStatus, Diff, HunkId, hex};
 
+/// How much of its digest names a step.
+const KEY_BYTES: usize = 12;
 /// The version of the JSON that this program writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -202,6 +205,21 @@ impl Tutorial {
     /// How many steps have this state.
     pub fn count(&self, state: StepState) -> usize {
         self.steps.iter().filter(|step| step.state == state).count()
+    }
+}
+
+impl Step {
+    /// Names the step by its words and its evidence, so that what is remembered of it holds as long as it says the same
+    /// of the same lines.
+    pub fn key(&self) -> String {
+        let mut hasher = Sha256::new();
+        let texts = [&self.title, &self.intent, &self.body_markdown];
+        let digests = self.evidence.iter().map(|evidence| &evidence.digest);
+        for text in texts.into_iter().chain(digests) {
+            hasher.update((text.len() as u64).to_be_bytes());
+            hasher.update(text);
+        }
+        hex(&hasher.finalize()[..KEY_BYTES])
     }
 }
 

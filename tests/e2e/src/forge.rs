@@ -28,11 +28,13 @@ pub struct TestForgeOptions {
     pub slots: usize,
     /// How long a shutdown waits for running lanes.
     pub drain_s: u64,
+    /// More of the configuration, as it is written there.
+    pub more: String,
 }
 
 impl Default for TestForgeOptions {
     fn default() -> TestForgeOptions {
-        TestForgeOptions { slots: 2, drain_s: 2 }
+        TestForgeOptions { slots: 2, drain_s: 2, more: String::new() }
     }
 }
 
@@ -267,10 +269,11 @@ impl TestForge {
 
     fn write_config(&self, port: u16, options: &TestForgeOptions) {
         let mut text = String::new();
-        let TestForgeOptions { slots, drain_s } = options;
+        let TestForgeOptions { slots, drain_s, more } = options;
         writeln!(text, "data = \"data\"\nlisten = \"127.0.0.1:{port}\"").unwrap();
         writeln!(text, "[ci]\npikaci = {:?}\nslots = {slots}\ndrain_s = {drain_s}", programs::pikaci())
             .unwrap();
+        writeln!(text, "{more}").unwrap();
         writeln!(text, "[[repositories]]\nname = \"{REPOSITORY}\"").unwrap();
         git::write(self.folder.path(), "pika-news.toml", text.as_bytes());
     }

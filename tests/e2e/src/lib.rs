@@ -5,6 +5,7 @@
 //! - **work tree**: a clone that a test commits in and pushes from.
 //! - **project**: a repository that a test runs `pikaci` in.
 //! - **incus project**: a project whose jobs run in instances of the daemon that all tests share.
+//! - **browser**: Chromium without a window, told what to do over pipes.
 //! - **virtual machine**: a guest without Incus: a kernel, shares, and the guest runner as images have it.
 //!
 //! Invariants: every wait has a deadline; what a test starts ends with it, also when it fails; no test sees another's
@@ -13,6 +14,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says why")]
 
 mod branch;
+mod browser;
 mod forge;
 mod git;
 mod http;
@@ -25,6 +27,7 @@ mod virtual_machine;
 mod wait;
 
 pub use branch::{Branch, Lane};
+pub use browser::Browser;
 pub use forge::{TestForge, TestForgeOptions};
 pub use git::{Pushed, WorkTree};
 pub use http::{Client, Reply};

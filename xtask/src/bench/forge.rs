@@ -1,8 +1,9 @@
 //! A forge of our own for a bench: served on loopback from a folder that goes away with it.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -93,6 +94,20 @@ impl Forge {
         let url = format!("{}/news/api/forge/branch/{branch}/logs", self.address);
         let mut answer = ureq::get(url).header("Authorization", format!("Bearer {}", self.token)).call()?;
         Ok(serde_json::from_str(&answer.body_mut().with_config().limit(64 << 20).read_to_string()?)?)
+    }
+
+    /// How long it takes until the page of a branch begins, and the whole page.
+    pub(super) fn branch_page(&self, branch: &str) -> Result<(Duration, String)> {
+        let url = format!("{}/news/bench/branch/{branch}", self.address);
+        let start = Instant::now();
+        let answer = ureq::get(url).header("Authorization", format!("Bearer {}", self.token)).call()?;
+        let mut body = answer.into_body().into_reader();
+        let mut first = [0];
+        body.read_exact(&mut first)?;
+        let time = start.elapsed();
+        let mut page = first.to_vec();
+        body.read_to_end(&mut page)?;
+        Ok((time, String::from_utf8_lossy(&page).into_owned()))
     }
 
     /// Waits until the latest lane of a branch is finished, and returns its latest attempt.

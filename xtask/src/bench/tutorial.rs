@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::Bench;
 use super::figure::Figure;
-use super::process::watched;
+use super::forge::Forge;
+use super::process::{wait_for, watched};
 
 const LINES: [usize; 4] = [1, 100, 10_000, 200_000];
 /// The size that has goals.
@@ -47,6 +48,7 @@ pub(super) fn bench(bench: &Bench) -> Result<Vec<Figure>> {
     let rounds = (0..=bench.runs.min(5)).map(|_| first_byte(bench, &largest, &folder.path().join("json")));
     let times: Vec<Duration> = rounds.skip(1).collect::<Result<_>>()?;
     figures.push(Figure::time("page of 200000 lines, stored tutorial, to the first byte", times, 300.0));
+    figures.extend(branch_page(bench)?);
     figures.extend(history(bench, folder.path())?);
     Ok(figures)
 }
@@ -62,6 +64,46 @@ fn first_byte(bench: &Bench, diff: &Path, tutorial: &Path) -> Result<Duration> {
     std::io::copy(&mut output, &mut std::io::sink())?;
     ensure!(child.wait()?.success(), "pika-tutorial failed");
     Ok(time)
+}
+
+/// How soon the forge's page of a large branch begins: when its changes were not read yet, and when they were.
+fn branch_page(bench: &Bench) -> Result<[Figure; 2]> {
+    let lines = LINES[LINES.len() - 1];
+    let forge = Forge::start(bench)?;
+    forge.commit("main")?;
+    forge.push("main")?;
+    for file in 0..lines / FILE_LINES {
+        let folder = forge.clone().join(format!("src/m{}", file % 40));
+        fs::create_dir_all(&folder)?;
+        fs::write(
+            folder.join(format!("f{file}.rs")),
+            (0..FILE_LINES).map(|line| new_line(file, line)).collect::<String>(),
+        )?;
+    }
+    let mut cold = Vec::new();
+    let mut branch = String::new();
+    for round in 0..=bench.runs.min(5) {
+        // Another base each time would be another diff; another branch is one too.
+        let name = format!("large-{round}");
+        forge.commit(&name)?;
+        branch = forge.push(&name)?;
+        let (time, _) = forge.branch_page(&branch)?;
+        if round > 0 {
+            cold.push(time);
+        }
+    }
+    wait_for("the changes of the large branch", Duration::from_secs(60), || {
+        forge.branch_page(&branch).ok().filter(|(_, page)| page.contains("data-src"))
+    })?;
+    let times = (0..bench.runs).map(|_| Ok(forge.branch_page(&branch)?.0)).collect::<Result<Vec<_>>>()?;
+    Ok([
+        Figure::time(
+            "page of a branch of 200000 lines just pushed, its changes to follow, to the first byte",
+            cold,
+            300.0,
+        ),
+        Figure::time("the same with its tutorial, changes read", times, 300.0),
+    ])
 }
 
 /// Explains the first commits of the repository that this is run in. A copy without history has none.
@@ -120,17 +162,21 @@ fn write_diff(lines: usize) -> String {
             }
         } else {
             text += &format!("new file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1,{count} @@\n");
-            let line = |line: usize| match line % 7 {
-                0 => format!("+/// Does the thing number {line}.\n"),
-                1 => format!("+pub fn item_{file}_{line}(argument: usize) -> usize {{\n"),
-                2 => format!("+    let value = item_{}_{}(argument + {line});\n", file / 2, line % 60),
-                3 => format!("+    if value > {line} {{ return value * 2; }}\n"),
-                4 => format!("+    value - \"text {line}\".len()\n"),
-                5 => "+}\n".to_owned(),
-                _ => "+\n".to_owned(),
-            };
-            text += &(0..count).map(line).collect::<String>();
+            text += &(0..count).map(|line| format!("+{}", new_line(file, line))).collect::<String>();
         }
     }
     text
+}
+
+/// One line of a new file, as a person would write it.
+fn new_line(file: usize, line: usize) -> String {
+    match line % 7 {
+        0 => format!("/// Does the thing number {line}.\n"),
+        1 => format!("pub fn item_{file}_{line}(argument: usize) -> usize {{\n"),
+        2 => format!("    let value = item_{}_{}(argument + {line});\n", file / 2, line % 60),
+        3 => format!("    if value > {line} {{ return value * 2; }}\n"),
+        4 => format!("    value - \"text {line}\".len()\n"),
+        5 => "}\n".to_owned(),
+        _ => "\n".to_owned(),
+    }
 }

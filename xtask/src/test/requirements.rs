@@ -15,7 +15,7 @@ struct Requirement {
     package: &'static str,
 }
 
-const REQUIREMENTS: [Requirement; 9] = [
+const REQUIREMENTS: [Requirement; 10] = [
     Requirement { program: "git", package: "git" },
     // The sandbox of the local executor.
     Requirement { program: "bwrap", package: "bubblewrap" },
@@ -28,6 +28,8 @@ const REQUIREMENTS: [Requirement; 9] = [
     // What evaluates and builds Nix expressions, and what reads the units that they make.
     Requirement { program: "nix", package: "nix-bin" },
     Requirement { program: "systemd-analyze", package: "systemd" },
+    // What the pages are looked at with.
+    Requirement { program: "chromium", package: "chromium" },
 ];
 
 /// The first git with `merge-tree --write-tree`.

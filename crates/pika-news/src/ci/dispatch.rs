@@ -28,6 +28,7 @@ impl Forge {
     pub async fn start(&self) {
         self.recover_merges().await;
         recover::adopt(self, recover::Which::All).await;
+        self.start_tutorials().await;
         let forge = self.clone();
         self.ci().tasks.spawn(async move { forge.schedule().await });
         let forge = self.clone();
@@ -42,8 +43,12 @@ impl Forge {
     }
 
     /// Starts no lane any more, waits for those that run as long as the configuration says, and leaves the others
-    /// to the next start.
+    /// to the next start. Writers of tutorials are ended.
     pub async fn drain(&self) {
+        tokio::join!(self.stop_tutorials(), self.drain_lanes());
+    }
+
+    async fn drain_lanes(&self) {
         let ci = self.ci();
         ci.draining.cancel();
         ci.tasks.close();
@@ -158,7 +163,7 @@ impl Forge {
 }
 
 /// A token unlike any other; it guards against mistakes, not against people.
-pub(super) fn new_token() -> String {
+pub(crate) fn new_token() -> String {
     let random = getrandom::u64().unwrap_or_else(|_| {
         // Unlike others of this machine still: the clock and the process.
         let now = jiff::Timestamp::now().as_nanosecond();

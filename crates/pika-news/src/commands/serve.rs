@@ -70,6 +70,7 @@ impl Server {
         };
         let listener = listen(&mut config).await?;
         let program = PikaciProgram { program: find_pikaci(&config)?, environment: environment(&config) };
+        config.tutorial.settings.environment = variables(&config.tutorial.pass_env);
         let clock = Arc::new(Timestamp::now);
         let ci = Ci::new(config.ci.clone(), program);
         let hook_socket_path = std::path::absolute(config.data.join("hook.sock"))?;
@@ -196,8 +197,12 @@ pub(super) fn git() -> Git {
 
 /// What a lane's `pikaci` sees: the variables on the list that are set, and nothing else.
 fn environment(config: &Config) -> Vec<(OsString, OsString)> {
+    variables(&config.ci.pass_env)
+}
+
+fn variables(names: &[String]) -> Vec<(OsString, OsString)> {
     let value = |name: &String| std::env::var_os(name).map(|value| (OsString::from(name), value));
-    config.ci.pass_env.iter().filter_map(value).collect()
+    names.iter().filter_map(value).collect()
 }
 
 async fn install_hooks(forge: &Forge, socket: &Path) -> Result<()> {

@@ -61,3 +61,21 @@ fn a_name_that_could_leave_its_folder_is_refused() {
 fn the_slug_keeps_letters_digits_dash_and_underscore() {
     assert_eq!(slug("My_app-2.0"), "My_app-2-0");
 }
+
+#[test]
+fn settings_that_make_no_writer_are_refused_when_the_file_is_read() {
+    let config = parse("data = \"s\"\n").unwrap();
+    assert_eq!(config.tutorial, TutorialConfig::default());
+    let text = "data = \"s\"\n[tutorial]\nprovider = \"openai\"\nslots = 0\nretries = 99\n";
+    let error = parse(text).unwrap_err();
+    assert!(error.contains("pika.toml:3:12: [tutorial]: the provider openai needs `model`"), "{error}");
+    assert!(error.contains("pika.toml:4:9") && error.contains("pika.toml:5:11"), "{error}");
+    let text =
+        "data = \"s\"\n[tutorial]\nprovider = \"command\"\ncommand = [\"writer\"]\nkey_file = \"none\"\n";
+    assert!(parse(text).unwrap_err().contains("/srv/pika/none"), "a key file that is not there");
+    let text =
+        "data = \"s\"\n[tutorial]\nprovider = \"command\"\ncommand = [\"writer\", \"-q\"]\ndeadline_s = 5\n";
+    let config = parse(text).unwrap();
+    assert_eq!(config.tutorial.settings.command, ["writer", "-q"]);
+    assert_eq!(config.tutorial.deadline.as_secs(), 5);
+}

@@ -101,6 +101,7 @@ impl Forge {
         for lane_run in running {
             self.ci().cancel(lane_run);
         }
+        self.tutorials().wake_for(id, None);
         self.announce(Change { repository: repository.to_owned(), branch_id: id, lane_run_id: None });
         Ok(())
     }

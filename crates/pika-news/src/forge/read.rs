@@ -149,6 +149,7 @@ impl Forge {
             slots: self.config().ci.slots,
             lanes_running: self.ci().count_live(),
             lanes_queued: self.store().count_queued().await?,
+            tutorials_queued: self.store().count_tutorials_queued().await?,
             is_draining: self.ci().is_draining(),
             scheduled_at_ms: self.ci().scheduled_at_ms(),
             problems: self.all_hosted().filter_map(problem).collect(),

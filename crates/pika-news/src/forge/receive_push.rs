@@ -153,11 +153,14 @@ impl Forge {
             author: commit.map(|commit| commit.author_name.clone()).unwrap_or_default(),
             selection: selected.selection.clone(),
             lanes: selected.lanes,
+            has_tutorial: !hosted.is_default(branch.as_str()) && self.tutorials().has_writer(),
             pushed_by: actor.map(str::to_owned),
             now_ms: self.now_ms(),
         };
         let recorded = self.store().record_head(new).await?;
         self.ci().wake();
+        self.tutorials().wake_for(recorded.branch_id, Some(recorded.head_id));
+        self.warm(hosted, recorded.head_id);
         let RecordedHead { branch_id, queued, superseded, .. } = recorded;
         for id in superseded {
             self.ci().cancel(id);
@@ -211,6 +214,7 @@ impl Forge {
         for id in self.store().end_branch(branch.id, state, self.now_ms()).await? {
             self.ci().cancel(id);
         }
+        self.tutorials().wake_for(branch.id, None);
         let repository = hosted.config.name.clone();
         self.announce(Change { repository, branch_id: branch.id, lane_run_id: None });
         Ok(())

@@ -299,6 +299,8 @@ pub struct Health {
     pub lanes_running: usize,
     /// How many lane runs wait.
     pub lanes_queued: u32,
+    /// How many tutorials wait to be written.
+    pub tutorials_queued: u32,
     /// Whether it is shutting down.
     pub is_draining: bool,
     /// When the scheduler last went round.

@@ -5,6 +5,7 @@
 use rusqlite::{Transaction, params};
 
 use super::record::{self, HEAD_COLUMNS, LANE_COLUMNS, LANE_RUN_COLUMNS};
+use super::tutorial;
 use super::{Group, HeadRecord, LaneRecord, LaneRunRecord, Store, StoreError};
 use crate::forge::id::{BranchId, HeadId, LaneId, LaneRunId, RepositoryId};
 use crate::forge::state::{BranchState, LaneKind, Selection};
@@ -30,6 +31,8 @@ pub struct NewHead {
     pub selection: Selection,
     /// The lanes, in the manifest's order.
     pub lanes: Vec<NewLane>,
+    /// Whether a tutorial is to be written for it.
+    pub has_tutorial: bool,
     /// Who pushed it.
     pub pushed_by: Option<String>,
     /// When.
@@ -87,6 +90,9 @@ impl Store {
             let stopped =
                 Superseded { branch: branch_id, except: Some(head_id), message: &message, now_ms: new.now_ms };
             let superseded = supersede(transaction, &stopped)?;
+            if new.has_tutorial {
+                tutorial::enqueue(transaction, head_id, new.now_ms)?;
+            }
             Ok(RecordedHead { branch_id, head_id, queued, superseded })
         })
         .await
@@ -98,6 +104,15 @@ impl Store {
         self.read(move |transaction| {
             let sql = format!("SELECT {HEAD_COLUMNS} FROM head WHERE branch_id = ?1 AND oid = ?2");
             record::find(transaction, &sql, params![branch, oid], record::head)
+        })
+        .await
+    }
+
+    /// Reads a head by its number.
+    pub async fn find_head_by_id(&self, head: HeadId) -> Result<Option<HeadRecord>, StoreError> {
+        self.read(move |transaction| {
+            let sql = format!("SELECT {HEAD_COLUMNS} FROM head WHERE id = ?1");
+            record::find(transaction, &sql, [head], record::head)
         })
         .await
     }
@@ -291,11 +306,12 @@ pub(super) struct Superseded<'a> {
     pub(super) now_ms: i64,
 }
 
-/// Cancels what is queued and marks what runs; returns the latter.
+/// Cancels what is queued and marks what runs; returns the latter. Tutorials end with the lanes.
 pub(super) fn supersede(
     transaction: &Transaction<'_>,
     stopped: &Superseded<'_>,
 ) -> Result<Vec<LaneRunId>, StoreError> {
+    tutorial::cancel(transaction, stopped)?;
     let lanes = "lane_id IN (SELECT lane.id FROM lane JOIN head ON head.id = lane.head_id
                              WHERE head.branch_id = ?1 AND head.id IS NOT ?2)";
     let sql = format!(

@@ -10,7 +10,8 @@ use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations};
 
 use super::StoreError;
 
-const MIGRATIONS: &[M<'static>] = &[M::up(include_str!("migrations/0001_forge.sql"))];
+const MIGRATIONS: &[M<'static>] =
+    &[M::up(include_str!("migrations/0001_forge.sql")), M::up(include_str!("migrations/0002_tutorial.sql"))];
 
 /// Brings a database up to date.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -40,6 +41,32 @@ mod tests {
     #[test]
     fn the_migrations_apply_in_order_to_an_empty_database() {
         Migrations::from_slice(MIGRATIONS).validate().unwrap();
+    }
+
+    #[test]
+    fn a_database_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_holds() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        Migrations::from_slice(&MIGRATIONS[..1]).to_latest(&mut connection).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO repository VALUES (1, 'sample', 5);
+                 INSERT INTO branch VALUES (1, 1, 'topic', 'open', NULL, NULL, 6);
+                 INSERT INTO head (id, branch_id, oid, is_orphan, subject, author, selection, pushed_at_ms)
+                 VALUES (1, 1, 'aa', 0, 'Do it', 'Ada', 'selected', 7);
+                 UPDATE branch SET head_id = 1;",
+            )
+            .unwrap();
+        migrate(&mut connection, Path::new("forge.sqlite")).unwrap();
+        let subject: String = connection
+            .query_row("SELECT subject FROM head JOIN branch ON branch.head_id = head.id", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(subject, "Do it");
+        connection
+            .execute("INSERT INTO tutorial (head_id, status, queued_at_ms) VALUES (1, 'queued', 8)", [])
+            .unwrap();
+        check(&connection, Path::new("forge.sqlite")).unwrap();
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Fixture {
             selection: Selection::Selected,
             lanes: vec![lane],
             pushed_by: Some("ada".to_owned()),
+            has_tutorial: true,
             now_ms,
         }
     }

@@ -6,6 +6,7 @@ mod logs;
 mod prepared_outputs;
 mod raw_log;
 mod run;
+mod tutorial;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -23,6 +24,13 @@ pub(super) fn router(web: Web) -> Router<Web> {
         .route("/news/api/forge/branch/{id}/logs", get(branch::logs))
         .route("/news/api/forge/branch/{id}/merge", post(actions::merge))
         .route("/news/api/forge/branch/{id}/close", post(actions::close))
+        .route("/news/api/forge/branch/{id}/tutorial", get(tutorial::show))
+        .route("/news/api/forge/branch/{id}/tutorial/steps", get(tutorial::steps))
+        .route("/news/api/forge/branch/{id}/tutorial/coverage", get(tutorial::coverage))
+        .route("/news/api/forge/branch/{id}/tutorial/state", get(tutorial::state))
+        .route("/news/api/forge/branch/{id}/tutorial/retry", post(tutorial::retry))
+        .route("/news/api/forge/branch/{id}/tutorial/tick", post(tutorial::tick))
+        .route("/news/api/forge/branch/{id}/interdiff", get(tutorial::since))
         .route("/news/api/forge/lane-run/{id}", get(branch::lane_run))
         .route("/news/api/forge/lane-run/{id}/rerun", post(actions::rerun))
         .route("/news/api/forge/lane-run/{id}/cancel", post(actions::cancel))

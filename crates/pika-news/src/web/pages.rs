@@ -5,6 +5,7 @@
 
 mod branch;
 mod changes;
+mod explained;
 mod home;
 mod lane_run;
 mod repository;
@@ -35,6 +36,12 @@ pub(super) fn router() -> Router<Web> {
         .route("/news/{repository}/branch/{id}", get(branch::show))
         .route("/news/{repository}/branch/{id}/merge", post(branch::merge))
         .route("/news/{repository}/branch/{id}/close", post(branch::close))
+        .route("/news/{repository}/branch/{id}/changes", get(explained::show))
+        .route("/news/{repository}/branch/{id}/file", get(explained::file))
+        .route("/news/{repository}/branch/{id}/since", get(explained::since))
+        .route("/news/{repository}/branch/{id}/seen", post(explained::seen))
+        .route("/news/{repository}/branch/{id}/tick", post(explained::tick))
+        .route("/news/{repository}/branch/{id}/tutorial/retry", post(explained::retry))
         .route("/news/{repository}/lane-run/{id}", get(lane_run::show))
         .route("/news/{repository}/lane-run/{id}/rerun", post(lane_run::rerun))
         .route("/news/{repository}/lane-run/{id}/cancel", post(lane_run::cancel))

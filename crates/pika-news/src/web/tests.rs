@@ -5,3 +5,4 @@ mod contract;
 mod fixture;
 mod hostile;
 mod stream;
+mod tutorial;

@@ -54,7 +54,18 @@ pub(super) struct FileView<'a> {
     pub(super) is_open: bool,
     diff: &'a Diff,
     marks: &'a Marks,
-    is_written_out: bool,
+    form: Form,
+}
+
+/// How the lines of a file are on a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Written out.
+    Whole,
+    /// As data that the page's script writes out.
+    Data,
+    /// At this address.
+    Elsewhere(String),
 }
 
 /// A hunk on a page.
@@ -97,7 +108,7 @@ impl<'a> FileView<'a> {
         diff: &'a Diff,
         index: usize,
         marks: &'a Marks,
-        is_written_out: bool,
+        form: Form,
         is_open: bool,
     ) -> FileView<'a> {
         let file = &diff.files()[index];
@@ -112,12 +123,20 @@ impl<'a> FileView<'a> {
             is_open,
             diff,
             marks,
-            is_written_out,
+            form,
+        }
+    }
+
+    /// Where its lines are, when they are not on the page.
+    pub(super) fn address(&self) -> Option<&str> {
+        match &self.form {
+            Form::Elsewhere(address) => Some(address),
+            Form::Whole | Form::Data => None,
         }
     }
 
     pub(super) fn hunks(&self) -> Vec<HunkView> {
-        if !self.is_written_out {
+        if self.form != Form::Whole {
             return Vec::new();
         }
         self.diff.hunks_of(self.number - 1).map(|hunk| view_hunk(hunk, self.marks)).collect()
@@ -125,7 +144,7 @@ impl<'a> FileView<'a> {
 
     /// The hunks as JSON that can stand in a script element.
     pub(super) fn deferred(&self) -> Option<String> {
-        if self.is_written_out {
+        if self.form != Form::Data {
             return None;
         }
         let deferred: Vec<Deferred> =

@@ -5,6 +5,7 @@ use crate::explain::{End, Explained};
 use crate::tutorial::{Evidence, EvidenceState, Step, StepState};
 
 use super::changes::{LineView, view_lines};
+use super::embedding::Embedding;
 use super::markdown;
 use super::text::{visible, with_code};
 
@@ -22,11 +23,14 @@ const PROBLEMS_MAX: usize = 200;
 pub(super) struct Head<'a> {
     explained: &'a Explained,
     diff: &'a Diff,
+    embedding: &'a Embedding,
 }
 
 /// A step on a page.
 pub(super) struct StepView {
     pub(super) number: usize,
+    pub(super) key: String,
+    pub(super) is_ticked: bool,
     pub(super) title: String,
     pub(super) intent: String,
     pub(super) body: String,
@@ -41,7 +45,7 @@ pub(super) struct StepView {
 
 /// A link to a place in the diff.
 pub(super) struct Link {
-    pub(super) target: String,
+    pub(super) href: String,
     pub(super) file: usize,
     pub(super) text: String,
 }
@@ -55,8 +59,12 @@ pub(super) struct Place {
 }
 
 impl<'a> Head<'a> {
-    pub(super) fn new(explained: &'a Explained, diff: &'a Diff) -> Head<'a> {
-        Head { explained, diff }
+    pub(super) fn new(explained: &'a Explained, diff: &'a Diff, embedding: &'a Embedding) -> Head<'a> {
+        Head { explained, diff, embedding }
+    }
+
+    pub(super) fn tick_url(&self) -> Option<&str> {
+        self.embedding.tick_url.as_deref()
     }
 
     pub(super) fn title(&self) -> String {
@@ -144,9 +152,9 @@ impl<'a> Head<'a> {
         for evidence in &step.evidence {
             let Some(hunk) = self.diff.find_hunk(evidence.hunk.as_str()) else { continue };
             if places.len() < SHOWN_MAX {
-                places.push(place(hunk, evidence));
+                places.push(self.place(hunk, evidence));
             } else {
-                more.push(link(hunk, evidence.lines.0));
+                more.push(self.link(hunk, evidence.lines.0));
             }
         }
         let left_out = more.len().saturating_sub(LINKS_MAX);
@@ -156,8 +164,11 @@ impl<'a> Head<'a> {
             StepState::Repaired => ("repaired", "Evidence put in by the program"),
             StepState::Unsupported => ("unsupported", "No evidence in the diff"),
         };
+        let key = step.key();
         StepView {
             number,
+            is_ticked: self.embedding.ticked.contains(&key),
+            key,
             title: with_code(&step.title),
             intent: with_code(&step.intent),
             body: markdown::render(&step.body_markdown),
@@ -176,12 +187,16 @@ impl<'a> Head<'a> {
 
     fn file_link(&self, path: &str) -> Option<Link> {
         let index = self.diff.files().iter().position(|file| file.display_path() == path)?;
-        Some(Link { target: format!("file-{}", index + 1), file: index + 1, text: visible(path) })
+        Some(self.link_to_file(index + 1, visible(path)))
+    }
+
+    fn link_to_file(&self, file: usize, text: String) -> Link {
+        Link { href: format!("{}#file-{file}", self.embedding.file(file)), file, text }
     }
 
     pub(super) fn unexplained(&self) -> Vec<Link> {
         let ids = self.explained.tutorial.coverage.unexplained.iter().take(UNEXPLAINED_MAX);
-        ids.filter_map(|id| self.diff.find_hunk(id.as_str())).map(|hunk| link(hunk, 1)).collect()
+        ids.filter_map(|id| self.diff.find_hunk(id.as_str())).map(|hunk| self.link(hunk, 1)).collect()
     }
 
     pub(super) fn unexplained_count(&self) -> usize {
@@ -199,13 +214,7 @@ impl<'a> Head<'a> {
 
     pub(super) fn files(&self) -> Vec<Link> {
         let files = self.diff.files().iter().enumerate();
-        files
-            .map(|(index, file)| Link {
-                target: format!("file-{}", index + 1),
-                file: index + 1,
-                text: visible(&file.display_path()),
-            })
-            .collect()
+        files.map(|(index, file)| self.link_to_file(index + 1, visible(&file.display_path()))).collect()
     }
 
     /// How long it took and what it cost, when a writer was asked.
@@ -227,29 +236,30 @@ impl<'a> Head<'a> {
         }
         Some(effort)
     }
-}
 
-fn place(hunk: HunkRef<'_>, evidence: &Evidence) -> Place {
-    let (first, last) = evidence.lines;
-    let last = last.min(hunk.hunk().lines.len());
-    let start = first.saturating_sub(1).min(last);
-    let shown = start..last.min(start + LINES_MAX);
-    Place {
-        link: link(hunk, first),
-        is_put_in: evidence.state == EvidenceState::Repaired,
-        more_lines: last - shown.end,
-        lines: view_lines(hunk, shown, None),
+    fn place(&self, hunk: HunkRef<'_>, evidence: &Evidence) -> Place {
+        let (first, last) = evidence.lines;
+        let last = last.min(hunk.hunk().lines.len());
+        let start = first.saturating_sub(1).min(last);
+        let shown = start..last.min(start + LINES_MAX);
+        Place {
+            link: self.link(hunk, first),
+            is_put_in: evidence.state == EvidenceState::Repaired,
+            more_lines: last - shown.end,
+            lines: view_lines(hunk, shown, None),
+        }
     }
-}
 
-/// Names a line by its number after the change, or before it when it is gone.
-fn link(hunk: HunkRef<'_>, line: usize) -> Link {
-    let numbered = hunk.numbered().nth(line.saturating_sub(1));
-    let path = visible(&hunk.file().display_path());
-    let text = match numbered.map(|line| (line.new, line.old)) {
-        Some((Some(number), _)) => format!("{path}:{number}"),
-        Some((None, Some(number))) => format!("{path}:{number} (before)"),
-        Some((None, None)) | None => format!("{path}: {}", visible(&hunk.hunk().header)),
-    };
-    Link { target: format!("{}-{line}", hunk.id()), file: hunk.file_index() + 1, text }
+    /// Names a line by its number after the change, or before it when it is gone.
+    fn link(&self, hunk: HunkRef<'_>, line: usize) -> Link {
+        let numbered = hunk.numbered().nth(line.saturating_sub(1));
+        let path = visible(&hunk.file().display_path());
+        let text = match numbered.map(|line| (line.new, line.old)) {
+            Some((Some(number), _)) => format!("{path}:{number}"),
+            Some((None, Some(number))) => format!("{path}:{number} (before)"),
+            Some((None, None)) | None => format!("{path}: {}", visible(&hunk.hunk().header)),
+        };
+        let file = hunk.file_index() + 1;
+        Link { href: format!("{}#{}-{line}", self.embedding.file(file), hunk.id()), file, text }
+    }
 }

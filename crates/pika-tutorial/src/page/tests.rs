@@ -232,6 +232,6 @@ fn fragments_have_the_same_steps_and_files() {
     let diff = Diff::parse(&b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-one\n+two\n"[..]);
     let explained = explained(&diff, &Answer::default());
     let page = page(&explained, &diff);
-    assert!(page.contains(render_steps(&explained, &diff).trim()));
+    assert!(page.contains(render_steps(&explained, &diff, &Embedding::default()).trim()));
     assert!(page.contains(render_file(&explained, &diff, 0).trim()));
 }

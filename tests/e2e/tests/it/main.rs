@@ -17,4 +17,5 @@ mod local;
 mod manifest;
 mod migration;
 mod nix;
+mod tutorial;
 mod virtual_machine;

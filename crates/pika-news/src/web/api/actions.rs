@@ -17,7 +17,7 @@ use crate::web::viewer::Viewer;
 /// The head that the caller saw.
 #[derive(Debug, Deserialize)]
 pub(super) struct ExpectedHead {
-    expected_head: String,
+    pub(super) expected_head: String,
 }
 
 /// What is run again.
@@ -93,7 +93,7 @@ pub(super) async fn cancel(
     Ok(Json(web.forge().lane_run(&detail.repository, detail.run.id).await?))
 }
 
-fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
+pub(super) fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
     if viewer.user.can_write(repository) {
         return Ok(());
     }
@@ -101,6 +101,6 @@ fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
     Err(WebError::Refused(axum::http::StatusCode::FORBIDDEN, message))
 }
 
-fn unreadable(rejection: &JsonRejection) -> WebError {
+pub(super) fn unreadable(rejection: &JsonRejection) -> WebError {
     WebError::bad_request(format!("the body can't be read: {}", rejection.body_text()))
 }

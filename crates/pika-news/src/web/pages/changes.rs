@@ -13,26 +13,26 @@ const OPEN_FILE_LINES_MAX: u64 = 300;
 const LIMITS: DiffLimits =
     DiffLimits { file_lines_max: 1_000, lines_max: 6_000, line_bytes_max: 1_000, bytes_max: 1 << 20 };
 
-/// The commits and the difference of a head.
-pub(super) struct Changes {
+/// The commits of a head.
+pub(super) struct Commits {
     pub(super) commits: Vec<Commit>,
     pub(super) has_more_commits: bool,
-    pub(super) diff: Diff,
 }
 
-impl Changes {
+impl Commits {
     /// Reads them. A failure is a part of the page, not its end.
-    pub(super) async fn read(forge: &Forge, repository: &str, head: &HeadView) -> Result<Changes, String> {
-        let failed = |error| format!("The changes can't be shown: {}.", WebError::from(error).message());
-        let (commits, diff) = tokio::join!(
-            forge.commits(repository, head, COMMITS_SHOWN + 1),
-            forge.diff(repository, head, LIMITS)
-        );
-        let (mut commits, diff) = (commits.map_err(failed)?, diff.map_err(failed)?);
+    pub(super) async fn read(forge: &Forge, repository: &str, head: &HeadView) -> Result<Commits, String> {
+        let failed = |error| format!("The commits can't be shown: {}.", WebError::from(error).message());
+        let mut commits = forge.commits(repository, head, COMMITS_SHOWN + 1).await.map_err(failed)?;
         let has_more_commits = commits.len() > COMMITS_SHOWN;
         commits.truncate(COMMITS_SHOWN);
-        Ok(Changes { commits, has_more_commits, diff })
+        Ok(Commits { commits, has_more_commits })
     }
+}
+
+/// Reads a part of a difference that is too large to be explained.
+pub(super) async fn read_part(forge: &Forge, repository: &str, head: &HeadView) -> Result<Diff, WebError> {
+    Ok(forge.diff(repository, head, LIMITS).await?)
 }
 
 pub(super) fn is_small(file: &FileDiff) -> bool {

@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use crate::auth::{Authenticator, User};
 use crate::ci::{Ci, PikaciProgram};
-use crate::config::{CiConfig, Config, RepositoryConfig};
+use crate::config::{CiConfig, Config, RepositoryConfig, TutorialConfig};
 use crate::forge::id::{BranchId, LaneRunId};
 use crate::forge::{Forge, RefUpdate};
 use crate::store::{Claim, Finish, Store};
@@ -36,6 +36,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         listen: ([127, 0, 0, 1], 7800).into(),
         public_url: "http://127.0.0.1:7800".to_owned(),
         ci: CiConfig::default(),
+        tutorial: TutorialConfig::default(),
         repositories: vec![RepositoryConfig {
             name: REPOSITORY.to_owned(),
             path: git_dir.to_owned(),
@@ -142,8 +143,14 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) async fn new() -> Fixture {
+        Fixture::with_tutorial(TutorialConfig::default()).await
+    }
+
+    /// A forge whose tutorials are written so.
+    pub(super) async fn with_tutorial(tutorial: TutorialConfig) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
-        let config = forge_test_config_with_git_dir(folder.path(), &folder.path().join("git/sample.git"));
+        let git_dir = folder.path().join("git/sample.git");
+        let config = Config { tutorial, ..forge_test_config_with_git_dir(folder.path(), &git_dir) };
         let store = Store::open(&folder.path().join("forge.sqlite")).unwrap();
         let pikaci = PikaciProgram { program: "/nonexistent".into(), environment: Vec::new() };
         let ci = Ci::new(config.ci.clone(), pikaci);

@@ -1,0 +1,69 @@
+//! A branch in a browser: what its reader sees while and after a writer fails.
+
+use e2e::{Browser, TestForge, TestForgeOptions};
+
+use crate::manifest::of_jobs;
+
+const FAILING: &str = "[tutorial]\nprovider = \"command\"\ncommand = [\"sh\", \"-c\", \"cat > /dev/null; echo the model is ill >&2; exit 9\"]\nretries = 0\n";
+
+/// A function of so many lines, none like another one.
+fn code(lines: usize) -> String {
+    let body: String = (0..lines).map(|line| format!("    let value_{line} = {line};\n")).collect();
+    format!("pub fn made() {{\n{body}}}\n")
+}
+
+#[test]
+fn a_branch_whose_model_fails_shows_its_diff_and_the_builtin_tutorial_at_once_and_says_what_failed() {
+    let forge =
+        TestForge::start_with(&TestForgeOptions { more: FAILING.to_owned(), ..TestForgeOptions::default() });
+    let tree = forge.work_tree_with(&of_jobs(&[("unit", "true")]));
+    tree.write("src/small.rs", code(3)).commit("Make small");
+    let small = tree.push("HEAD:small");
+
+    let mut browser = Browser::open(forge.token());
+    browser.go(&format!("{}{}", forge.url(), forge.branch_page(&small)));
+    browser.until("the tutorial is there", "document.querySelectorAll('.tutorial .step').length > 0");
+    assert!(browser.text(".tutorial .summary").contains("No model wrote this page"));
+    let diff = browser.value("document.querySelector('.changes').textContent");
+    assert!(diff.as_str().unwrap().contains("let value_2 = 2;"), "the diff is there: {diff}");
+
+    // The page follows the forge by itself.
+    let failed = "document.querySelector('[data-tutorial=failed]') !== null";
+    browser.until("the page says that the writer failed", failed);
+    let note = browser.text("[data-tutorial=failed]");
+    assert!(note.contains("the model is ill") && note.contains("Try again"), "{note}");
+    assert!(browser.value("document.querySelectorAll('tr.shown').length").as_u64() > Some(0));
+
+    // Evidence leads to its line.
+    browser.click(".tutorial figcaption a");
+    browser.until("the line is marked", "document.querySelector('tr.target') !== null");
+
+    // A tick is remembered by the forge, not by the browser.
+    browser.click(".tick-form button");
+    browser.until("the step is ticked off", "document.querySelector('.step.ticked') !== null");
+    let mut other = Browser::open(forge.token());
+    other.go(&format!("{}{}", forge.url(), forge.branch_page(&small)));
+    other.until("the tick is there", "document.querySelector('.step.ticked button')?.innerText === '✓ Read'");
+
+    let retry = "[data-tutorial=failed] button";
+    browser.click(retry);
+    browser.until(
+        "it was tried again",
+        "[...document.querySelectorAll('.explained p')].some((p) => p.textContent.startsWith('2 attempts'))",
+    );
+}
+
+#[test]
+fn a_large_diff_opens_its_files_as_they_are_wanted() {
+    let forge = TestForge::start();
+    let tree = forge.work_tree_with(&of_jobs(&[("unit", "true")]));
+    tree.write("src/large.rs", code(4000)).commit("Make large");
+    let large = tree.push("HEAD:large");
+    let mut browser = Browser::open(forge.token());
+    browser.go(&format!("{}{}", forge.url(), forge.branch_page(&large)));
+    browser.until("the file is listed", "document.querySelector('details.file[data-src]') !== null");
+    assert_eq!(browser.value("document.body.textContent.includes('value_3999')"), false);
+    browser.click("details.file > summary");
+    browser.until("its lines are there", "document.body.textContent.includes('value_3999')");
+    assert_eq!(browser.value("document.querySelectorAll('details.file tr.add').length"), 4002);
+}
