@@ -165,6 +165,15 @@ pub(crate) enum ImageCommand {
 /// `pikaci image build`
 #[derive(Debug, Args)]
 pub(crate) struct ImageBuildArguments {
+    /// Have Nix build it: an installable whose output is the image's tarball, or a folder with pikaci-image.tar
+    #[arg(
+        long,
+        value_name = "INSTALLABLE",
+        num_args = 0..=1,
+        default_missing_value = ".#pikaci-image",
+        conflicts_with_all = ["recipe", "suite", "packages", "mirror", "runner"]
+    )]
+    pub(crate) nix: Option<String>,
     /// What it is made of
     #[arg(long, value_enum, default_value_t = Recipe::Debian)]
     pub(crate) recipe: Recipe,

@@ -1,9 +1,12 @@
 //! `pikaci image build|import|list|verify`
 
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use incus_client::{Client, Error, ImageImport};
 use jiff::Timestamp;
 use pikaci::guest::{IMAGE_CONTRACT_PROPERTY, IMAGE_CONTRACT_VERSION};
@@ -55,6 +58,9 @@ fn build(arguments: &ImageBuildArguments, config: &Config) -> Result<u8, Failure
             Some(client)
         }
     };
+    if let Some(installable) = &arguments.nix {
+        return with_nix(installable, arguments, client.as_ref(), config);
+    }
     let folder =
         ScratchFolder::create().context("cannot make a temporary folder").map_err(Failure::infrastructure)?;
     let output = match &arguments.output {
@@ -76,6 +82,59 @@ fn build(arguments: &ImageBuildArguments, config: &Config) -> Result<u8, Failure
     let fingerprint = session::block_on(import(&client, &built.path, &arguments.alias))?;
     print_line(&format!("{} is image {fingerprint}, {}", arguments.alias, size(built.bytes)));
     Ok(DONE)
+}
+
+/// Has Nix build an image, and imports it, or writes it to the file that was asked for.
+fn with_nix(
+    installable: &str,
+    arguments: &ImageBuildArguments,
+    client: Option<&Client>,
+    config: &Config,
+) -> Result<u8, Failure> {
+    let tarball = built_by_nix(installable, config)?;
+    let bytes = tarball.metadata().map_or(0, |metadata| metadata.len());
+    match (client, &arguments.output) {
+        (Some(client), _) => {
+            let fingerprint = session::block_on(import(client, &tarball, &arguments.alias))?;
+            print_line(&format!("{} is image {fingerprint}, {}", arguments.alias, size(bytes)));
+        }
+        (None, Some(file)) => {
+            let file = config.current_dir.join(file);
+            fs::copy(&tarball, &file)
+                .with_context(|| format!("cannot write {}", file.display()))
+                .map_err(Failure::infrastructure)?;
+            print_line(&format!("{}: {}", file.display(), size(bytes)));
+        }
+        (None, None) => {}
+    }
+    Ok(DONE)
+}
+
+/// The tarball of an installable. What Nix says meanwhile goes to standard error.
+fn built_by_nix(installable: &str, config: &Config) -> Result<PathBuf, Failure> {
+    let mut command = Command::new("nix");
+    command.args(["--extra-experimental-features", "nix-command flakes", "build", "--no-link", "--json"]);
+    command.args(["--print-build-logs", "--no-write-lock-file"]).arg(installable);
+    command.current_dir(&config.current_dir).env_clear().env("PATH", &config.nix.path);
+    command.envs(config.nix.environment.iter().cloned()).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Failure::usage_text("there is no nix on the path; on Debian: apt-get install nix-bin".to_owned())
+        }
+        _ => Failure::infrastructure(anyhow::Error::new(error).context("cannot start nix")),
+    })?;
+    let refused = |what: &str| Failure::infrastructure(anyhow!("nix build {installable}: {what}"));
+    if !output.status.success() {
+        return Err(refused(&format!("it ended with {}; what it said is above", output.status)));
+    }
+    // The paths of all versions of Nix: `--print-out-paths` came with 2.9.
+    let built: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let Some(path) = built[0]["outputs"]["out"].as_str().map(PathBuf::from) else {
+        return Err(refused("it named no output"));
+    };
+    let candidates = [path.clone(), path.join("pikaci-image.tar")];
+    let tarball = candidates.into_iter().find(|path| path.is_file());
+    tarball.ok_or_else(|| refused(&format!("{} is no image and holds no pikaci-image.tar", path.display())))
 }
 
 /// How long an image may take to the server, and there until it is known.

@@ -5,6 +5,7 @@
 //! set, and nothing of what NixOS makes of them: `nix/README.md` says how to build that.
 
 mod guest;
+mod image;
 mod payload;
 mod service;
 mod store;

@@ -58,7 +58,11 @@ pub(crate) fn guest_keys(kind: InstanceType, cpus: u32, memory_bytes: u64, proce
             // The guest can't ask Incus for anything.
             ("security.guestapi", "false"),
         ])),
-        InstanceType::VirtualMachine => keys.extend(device(&[("security.guestapi", "false")])),
+        InstanceType::VirtualMachine => keys.extend(device(&[
+            ("security.guestapi", "false"),
+            // What an image boots is the operator's; a NixOS image is signed by nobody.
+            ("security.secureboot", "false"),
+        ])),
     }
     keys
 }

@@ -172,3 +172,32 @@ fn what_nix_has_built_is_mounted_with_its_closure_and_nothing_else_of_the_store(
     assert_eq!(record.jobs[0].fault, Some(pikaci::Fault::Infra));
     assert!(record.jobs[0].message.as_deref().unwrap().contains("apt-get install nix-bin"), "{record:?}");
 }
+
+#[test]
+fn an_output_for_another_c_library_is_refused_before_there_is_an_instance() {
+    let world = World::new();
+    let client = world.client();
+    let properties = BTreeMap::from([("pikaci.contract-id".to_owned(), "glibc-one".to_owned())]);
+    let import = ImageImport { properties, ..ImageImport::default() };
+    let image = block_on(client.import_image(&image_file(2042), &import)).unwrap();
+    let build = |id: &str| {
+        let folder = "/artifacts/out/share/pikaci";
+        format!(
+            "mkdir -p {folder}; echo '{{\"schema_version\":1,\"contract_id\":\"{id}\"}}' > {folder}/payload-manifest.json"
+        )
+    };
+    let run = |id: &str| {
+        let unit = JobSpec { image: image.clone(), ..in_container(user("unit", "true", &["a"])) };
+        world.run(vec![in_container(maker("a", &build(id))), unit], |_| false).0
+    };
+    let refused = run("glibc-two");
+    let unit = &refused.jobs[1];
+    assert_eq!((unit.attempts.len(), &unit.fault), (1, &Some(pikaci::Fault::Job)), "{unit:?}");
+    let message = unit.message.as_deref().unwrap();
+    assert!(message.contains("was built for glibc-two") && message.contains("has glibc-one"), "{message}");
+    let phases = &unit.remote_linux_vm_execution.as_ref().unwrap().phases;
+    assert!(phases.iter().all(|phase| phase.phase != "prepare_runtime"), "{phases:?}");
+    for id in ["glibc-one", "static"] {
+        assert_eq!(run(id).status, RunStatus::Passed, "{id}");
+    }
+}
