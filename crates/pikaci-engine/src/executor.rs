@@ -51,6 +51,11 @@ pub trait Executor: Send + Sync {
     ) -> Boxed<'a, Option<Execution>> {
         Box::pin(std::future::ready(None))
     }
+
+    /// Removes whatever an attempt of a process that is gone has left, for an attempt whose end is known without it.
+    fn clean_up(&self, _attempt: &Attempt) -> Boxed<'static, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// One attempt at a job: what to run, and where its traces go.

@@ -1,16 +1,17 @@
 //! Has an output: finds it, waits for who builds it, or builds it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pikaci::guest::{GuestResult, GuestStatus, LOG_NAME};
-use pikaci::{Digest, GuestExit, NixSource, OutputSpec, PreparedOutputRecord, StateRoot};
+use pikaci::{Digest, GuestExit, NixSource, OutputSpec, PreparedOutputRecord, RunId, StateRoot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::claim::{self, Builder};
 use super::nix::{self, NixConfig, NixError};
 use super::store::{Failed, Kept, Realised, Store, new_kept, unseal};
 use super::{key, payload, seal};
@@ -20,6 +21,9 @@ use crate::snapshot::remove_tree;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How much longer than its own deadline somebody else's build is waited for.
 const WAIT_MARGIN: Duration = Duration::from_secs(600);
+/// Who waits looks whether an output is there with its lock in hand; that takes no longer than a look.
+const HOLD_AGAIN_AFTER: Duration = Duration::from_millis(5);
+const HOLD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How far the attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,27 +58,38 @@ pub(crate) async fn realise(
     begun: Begun,
     cancel: &CancellationToken,
 ) -> Made {
+    let mut made = have(site, attempt, output, begun, cancel).await;
+    if begun == Begun::Before {
+        // It may have been there already, or had from somebody else: then nobody has looked for the guest that was begun.
+        let rest = site.executor.clean_up(attempt);
+        let nothing = Box::pin(std::future::ready(Ok(())));
+        let own = std::mem::replace(&mut made.execution.cleanup, nothing);
+        made.execution.cleanup = Box::pin(async move { own.await.and(rest.await) });
+    }
+    made
+}
+
+async fn have(
+    site: &Site<'_>,
+    attempt: &Attempt,
+    output: &OutputSpec,
+    begun: Begun,
+    cancel: &CancellationToken,
+) -> Made {
     let start = Instant::now();
     let store = Store::new(site.state);
     let lost = |detail: String| Made {
         execution: without_guest(attempt, GuestExit::NoResult { detail }),
         output: None,
     };
-    let image = match site.executor.image(&attempt.job).await {
-        Ok(image) => image,
+    let key = match key_of(site, attempt, output, begun).await {
+        Ok(key) => key,
         Err(detail) => return lost(detail),
     };
-    let snapshots = site.state.snapshots_dir();
-    let found = key::key(&snapshots, &attempt.snapshot_digest, &attempt.job, output, &image, &site.needed);
-    let Some(key::Key { digest: key, has_inputs }) = found else {
-        return lost("the list of the snapshot's files can't be read".to_owned());
-    };
     attempt.host_log.line(format!("prepared output {}, key {key}", output.name));
-    if !has_inputs {
-        // Not a notice: a pattern such as `rust-toolchain*` is meant for the day when there is such a file.
-        attempt.host_log.line("its `inputs` meet no file of the tree: the rest of its definition decides");
-    }
     let had = |realised: Realised, is_hit: bool, execution: Option<Execution>| {
+        // A run that was killed when it had just kept it has built it all the same.
+        let is_hit = is_hit && realised.kept.run_id != attempt.run_id;
         let record = record_of(attempt, output, &realised.kept, is_hit, start.elapsed());
         let now = Timestamp::now();
         let message = is_hit.then(|| format!("built by run {}", realised.kept.run_id));
@@ -85,6 +100,7 @@ pub(crate) async fn realise(
         });
         Made { execution, output: Some((Arc::new(realised), record)) }
     };
+    let builder = Builder { run: attempt.run_id.clone(), job: attempt.job.id.clone() };
     let ends_at = start + attempt.job.timeout() + WAIT_MARGIN;
     let mut has_said_so = false;
     let lock = loop {
@@ -98,8 +114,12 @@ pub(crate) async fn realise(
         };
         match lock.try_lock() {
             // It may have been finished just before.
-            Ok(()) if store.find(&key).is_none() => break lock,
-            Ok(()) => continue,
+            Ok(()) if store.find(&key).is_some() => continue,
+            Ok(()) => match claim::noted(&lock).filter(|other| *other != builder) {
+                // Its guest may be at work still, and its run is about to be taken up.
+                Some(other) if claim::lives_on(site.state, &other, start.elapsed()) => drop(lock),
+                _ => break lock,
+            },
             Err(fs::TryLockError::WouldBlock) => {}
             Err(fs::TryLockError::Error(error)) => {
                 return lost(format!("cannot lock prepared output {key}: {error}"));
@@ -120,20 +140,62 @@ pub(crate) async fn realise(
         }
     };
     if let Some(failed) = store.failure(&key) {
-        return Made { execution: without_guest(attempt, failed_before(&failed)), output: None };
+        let exit = failed_before(&failed, &attempt.run_id);
+        return Made { execution: without_guest(attempt, exit), output: None };
     }
     if let Some(tombstone) = store.tombstones().iter().rev().find(|tombstone| tombstone.key == key) {
         attempt
             .host_log
             .line(format!("evicted at {} by rule {:?}; built again", tombstone.evicted_at, tombstone.rule));
     }
+    if let Err(error) = claim::note(&lock, &builder) {
+        return lost(format!("cannot write the lock of prepared output {key}: {error}"));
+    }
     let building = Building { site, store: &store, attempt, output, key: &key, start };
-    match building.build(begun, cancel).await {
-        Ok(execution) => match store.hold(&key, lock) {
+    let built = building.build(begun, cancel).await;
+    claim::clear(&lock);
+    match built {
+        Ok(execution) => match held(&store, &key, lock).await {
             Some(realised) => had(realised, false, Some(execution)),
             None => lost("the output was removed as soon as it was there".to_owned()),
         },
         Err(execution) => Made { execution, output: None },
+    }
+}
+
+/// What an attempt builds: as its first process noted it, or as it is now.
+async fn key_of(
+    site: &Site<'_>,
+    attempt: &Attempt,
+    output: &OutputSpec,
+    begun: Begun,
+) -> Result<Digest, String> {
+    if begun == Begun::Before
+        && let Some(key) = attempt.output_dir.as_deref().and_then(claim::noted_key)
+    {
+        return Ok(key);
+    }
+    let image = site.executor.image(&attempt.job).await?;
+    let snapshots = site.state.snapshots_dir();
+    let found = key::key(&snapshots, &attempt.snapshot_digest, &attempt.job, output, &image, &site.needed);
+    let key = found.ok_or("the list of the snapshot's files can't be read")?;
+    if !key.has_inputs {
+        // Not a notice: a pattern such as `rust-toolchain*` is meant for the day when there is such a file.
+        attempt.host_log.line("its `inputs` meet no file of the tree: the rest of its definition decides");
+    }
+    Ok(key.digest)
+}
+
+/// Uses what was just built. Who waited for it may have its lock for a moment.
+async fn held(store: &Store, key: &Digest, mut lock: File) -> Option<Realised> {
+    let give_up_at = Instant::now() + HOLD_PATIENCE;
+    loop {
+        lock = match store.hold(key, lock) {
+            Ok(realised) => return Some(realised),
+            Err(lock) if store.find(key).is_some() && Instant::now() < give_up_at => lock,
+            Err(_) => return None,
+        };
+        tokio::time::sleep(HOLD_AGAIN_AFTER).await;
     }
 }
 
@@ -157,7 +219,7 @@ impl Building<'_> {
         {
             return Err(self.lost(format!("cannot empty {}: {error}", new.display())));
         }
-        if let Err(error) = fs::create_dir_all(new) {
+        if let Err(error) = fs::create_dir_all(new).and_then(|()| claim::note_key(new, self.key)) {
             return Err(self.lost(format!("cannot make {}: {error}", new.display())));
         }
         let built = match &self.output.nix {
@@ -173,19 +235,16 @@ impl Building<'_> {
                 return Err(execution);
             }
         };
-        let (store, new, log) = (self.store.clone(), new.to_owned(), log.clone());
-        let keeping = tokio::task::spawn_blocking(move || store.keep(&new, &kept, &log));
-        match keeping.await {
-            Ok(Ok(())) => Ok(execution),
-            Ok(Err(error)) => {
-                execution.exit = GuestExit::NoResult { detail: format!("cannot keep the output: {error}") };
-                Err(execution)
-            }
-            Err(error) => {
-                execution.exit = GuestExit::NoResult { detail: error.to_string() };
-                Err(execution)
-            }
-        }
+        let (store, folder, log) = (self.store.clone(), new.to_owned(), log.clone());
+        let keeping = tokio::task::spawn_blocking(move || store.keep(&folder, &kept, &log));
+        let detail = match keeping.await {
+            Ok(Ok(())) => return Ok(execution),
+            Ok(Err(error)) => format!("cannot keep the output: {error}"),
+            Err(error) => error.to_string(),
+        };
+        execution.exit = GuestExit::NoResult { detail };
+        discard(new);
+        Err(execution)
     }
 
     fn lost(&self, detail: String) -> Execution {
@@ -324,16 +383,18 @@ fn blamed(exit: &GuestExit, message: String, is_infra: bool) -> GuestExit {
     }
 }
 
-fn failed_before(failed: &Failed) -> GuestExit {
+fn failed_before(failed: &Failed, run: &RunId) -> GuestExit {
     let why = failed.message.as_deref().map_or_else(String::new, |message| format!(" ({message})"));
-    let message = format!(
+    let again = format!(
         "its build failed in run {} at {}{why}, and nothing that it is made from has changed; `pikaci prepared show {:.12}` \
          shows its log, `pikaci prepared rm {:.12}` has it built again",
         failed.run_id, failed.at, failed.key, failed.key
     );
+    // A run that was killed when it had just noted it has this failure itself.
+    let message = if failed.run_id == *run { failed.message.clone() } else { Some(again) };
     let (status, now) = (GuestStatus::Failed, Timestamp::now());
     let (started_at, finished_at, exit_code) = (now, now, failed.exit_code);
-    GuestExit::Result(GuestResult { status, exit_code, started_at, finished_at, message: Some(message) })
+    GuestExit::Result(GuestResult { status, exit_code, started_at, finished_at, message })
 }
 
 fn discard(new: &Path) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::seal::parts;
-use super::{LINUX_RUST, LINUX_RUST_PARTS};
+use super::{LINUX_RUST, LINUX_RUST_PARTS, claim};
 use crate::executor::{Proof, Share};
 use crate::snapshot::{make_writable, remove_tree};
 
@@ -287,24 +287,24 @@ impl Store {
     pub(super) fn open_lock(&self, key: &Digest) -> io::Result<File> {
         let path = self.lock_path(key);
         fs::create_dir_all(self.dir.join(LOCKS))?;
-        OpenOptions::new().create(true).append(true).open(path)
+        OpenOptions::new().create(true).read(true).append(true).open(path)
     }
 
     /// An output that is there, held for use. `None`: it is not, or is being removed.
-    pub(super) fn take(&self, key: &Digest) -> Option<Realised> {
+    pub(crate) fn take(&self, key: &Digest) -> Option<Realised> {
         self.find(key)?;
         let lock = self.open_lock(key).ok()?;
-        lock.try_lock_shared().ok()?;
-        self.hold(key, lock)
+        self.hold(key, lock).ok()
     }
 
-    /// Turns a lock of a key into its use, when the output is there.
-    pub(super) fn hold(&self, key: &Digest, lock: File) -> Option<Realised> {
-        lock.try_lock_shared().ok()?;
-        let kept = self.find(key)?;
+    /// Turns a lock of a key into its use, when the output is there. The lock comes back when it is not, and when somebody
+    /// else had it in the moment between the two kinds of lock.
+    pub(super) fn hold(&self, key: &Digest, lock: File) -> Result<Realised, File> {
+        let Ok(()) = lock.try_lock_shared() else { return Err(lock) };
+        let Some(kept) = self.find(key) else { return Err(lock) };
         // Best effort: its order of eviction.
         let _ = lock.set_modified(SystemTime::now());
-        Some(Realised { kept, _use: lock })
+        Ok(Realised { kept, _use: lock })
     }
 
     /// A folder to build in, apart from everybody else's.
@@ -326,6 +326,7 @@ impl Store {
     /// Keeps what was built in `new`, under its key.
     pub(super) fn keep(&self, new: &Path, kept: &Kept, log: &Path) -> io::Result<()> {
         let _ = fs::copy(log, new.join(LOG));
+        claim::forget_key(new);
         let record = serde_json::to_vec_pretty(kept).map_err(io::Error::other)?;
         replace(&new.join(RECORD), &record, Durability::Process)?;
         // All at once, so that a folder with a key for its name is whole also after a loss of power.

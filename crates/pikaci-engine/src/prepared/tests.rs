@@ -5,7 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use pikaci::{Digest, Event, Fault, JobId, JobRecord, JobSpec, JobStatus, OutputSpec, Provider, RunRecord};
+use jiff::Timestamp;
+use pikaci::{
+    Digest, Event, Fault, JobId, JobRecord, JobSpec, JobStatus, OutputSpec, PlanRecord, Provider, RunRecord,
+    RunWriter,
+};
 
 use super::store::{Store, UseError};
 use super::unpack::{UnpackError, unpack};
@@ -216,6 +220,31 @@ fn an_output_is_not_evicted_while_a_run_uses_it_and_leaves_a_tombstone_afterward
         fs::read_to_string(fixture.state.host_log(&again.run_id, &job(&again, "prepare.a").id)).unwrap();
     assert!(log.contains("evicted at"), "{log}");
     assert_ne!(again.run_id, record.run_id);
+}
+
+#[test]
+fn a_sweep_does_not_take_what_a_guest_has_built_for_an_output_that_was_kept() {
+    let fixture = Fixture::new();
+    let request = fixture.request(vec![maker("a", "true")]);
+    let run_id = request.run_id.clone();
+    let mut writer = RunWriter::create(&fixture.state, &request.started(Timestamp::now())).unwrap();
+    let plan = PlanRecord { schema_version: 1, run_id: run_id.clone(), target_id: None, jobs: request.jobs };
+    writer.write_plan(&plan).unwrap();
+    let text = r#"{"id":"prepare.a","executor":"host_local","started_at":"2026-03-01T14:22:33Z"}"#;
+    let started: JobRecord = serde_json::from_str(text).unwrap();
+    let artifacts = fixture.state.artifacts_dir(&run_id, &started.id);
+    writer.append(&Event::JobStarted { run_id: run_id.clone(), job: started }).unwrap();
+    drop(writer);
+    fs::create_dir_all(&artifacts).unwrap();
+    let result = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:34Z"}"#;
+    fs::write(artifacts.join("result.json"), result).unwrap();
+    crate::recover::sweep(&fixture.state).unwrap();
+    let record = pikaci::load_run_record(&fixture.state, &run_id).unwrap();
+    assert_eq!(
+        (&job(&record, "prepare.a").status, &job(&record, "prepare.a").fault),
+        (&JobStatus::Failed, &Some(Fault::Infra)),
+        "{record:#?}"
+    );
 }
 
 #[test]

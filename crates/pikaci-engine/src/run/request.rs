@@ -83,7 +83,7 @@ impl RunRequest {
         }
     }
 
-    pub(super) fn started(&self, now: Timestamp) -> Event {
+    pub(crate) fn started(&self, now: Timestamp) -> Event {
         Event::RunStarted {
             run_id: self.run_id.clone(),
             created_at: now,

@@ -88,6 +88,122 @@ fn a_build_whose_process_is_gone_is_taken_up_and_its_output_kept() {
     assert_eq!(world.left_behind(), Vec::<String>::new());
 }
 
+/// Begins a run, and leaves it when a job has printed so many lines, as a kill would.
+fn leave(world: &World, request: crate::run::RunRequest, job: usize, lines: usize) {
+    let path = request.state.guest_log(&request.run_id, &request.jobs[job].id);
+    block_on(async {
+        let cancel = CancellationToken::new();
+        let mut observe = |_: &Event| {};
+        let running = crate::run(request, world.executor(), &mut observe, &cancel);
+        tokio::select! {
+            _ = running => panic!("the run ended before it was left"),
+            _ = tokio::task::spawn_blocking(move || wait_for_lines(&path, lines)) => {}
+        }
+    });
+}
+
+fn taken_up(world: &World, run: &RunId) -> RunRecord {
+    let (state, cancel) = (&world.fixture.state, CancellationToken::new());
+    let mut observe = |_: &Event| {};
+    let nix = NixConfig::default();
+    block_on(resume(state, run, 2, nix, world.executor(), &mut observe, &cancel)).unwrap()
+}
+
+fn output(world: &World, record: &RunRecord) -> pikaci::PreparedOutputRecord {
+    let record = pikaci::load_prepared_outputs_record(&world.fixture.state, &record.run_id).unwrap();
+    record.unwrap().outputs.remove(0)
+}
+
+/// Builds for two seconds, and says in the log that it was begun.
+const SLOW: &str = "mkdir /artifacts/out; for i in $(seq 1 20); do echo $i; sleep 0.1; done; echo whole > /artifacts/out/file";
+
+#[test]
+fn a_build_is_taken_up_as_what_it_was_begun_as_wherever_the_name_of_its_image_leads_by_then() {
+    let world = World::new();
+    let client = world.client();
+    let image = block_on(client.resolve_alias(IMAGE)).unwrap();
+    block_on(client.set_alias("moving", &image)).unwrap();
+    let mut build = in_container(maker("a", SLOW));
+    build.image = "moving".to_owned();
+    let request =
+        world.fixture.request(vec![build, in_container(user("unit", "cat /staged/a/file", &["a"]))]);
+    let run = request.run_id.clone();
+    leave(&world, request, 0, 3);
+    // Neither does the name lead anywhere, nor can it be asked for.
+    block_on(client.delete_alias("moving")).unwrap();
+    let resumed = taken_up(&world, &run);
+    assert_eq!(resumed.status, RunStatus::Passed, "{resumed:#?}");
+    assert_eq!(resumed.jobs[0].attempts.len(), 1);
+    assert_eq!(world.log(&resumed, 1), "whole\n");
+    assert_eq!(output(&world, &resumed).is_hit, Some(false));
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn a_build_whose_process_is_gone_is_not_begun_beside_its_guest_by_another_run() {
+    let world = World::new();
+    let jobs =
+        || vec![in_container(maker("a", SLOW)), in_container(user("unit", "cat /staged/a/file", &["a"]))];
+    let first = world.fixture.request(jobs());
+    let run = first.run_id.clone();
+    leave(&world, first, 0, 3);
+    let second = world.fixture.request(jobs());
+    let host_log = second.state.host_log(&second.run_id, &second.jobs[0].id);
+    let (resumed, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| world.fixture.run(second, world.executor(), |_| false).0);
+        let is_waiting = || fs::read_to_string(&host_log).unwrap_or_default().contains("waiting:");
+        let start = Instant::now();
+        while !is_waiting() && start.elapsed() < Duration::from_secs(20) && !other.is_finished() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (taken_up(&world, &run), other.join().unwrap())
+    });
+    assert_eq!((&resumed.status, &other.status), (&RunStatus::Passed, &RunStatus::Passed), "{other:#?}");
+    assert_eq!(resumed.jobs[0].attempts.len(), 1);
+    assert_eq!((output(&world, &resumed).is_hit, output(&world, &other).is_hit), (Some(false), Some(true)));
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn a_guest_whose_output_was_built_by_another_run_meanwhile_is_deleted_when_its_run_is_taken_up() {
+    let world = World::new();
+    let build = "mkdir /artifacts/out; echo begun; test -e file; while [ -e file ]; do sleep 0.1; done";
+    let request = world.fixture.request(vec![in_container(maker("a", build))]);
+    let run = request.run_id.clone();
+    leave(&world, request, 0, 1);
+    // As if it had been given up: nobody is said to build it, and it is there.
+    let new = Store::new(&world.fixture.state).new_folder(&run, "prepare.a", 1);
+    let key = fs::read_to_string(new.join("key")).unwrap();
+    let kept = world.fixture.state.prepared_dir().join(&key);
+    fs::create_dir_all(kept.join("out")).unwrap();
+    let record = serde_json::json!({
+        "schema_version": 1, "key": key, "name": "a", "provider": "command", "run_id": "20260101T000000Z-00000000",
+        "made_at": "2026-01-01T00:00:00Z", "build_ms": 1, "realised_path": "/nowhere", "closure_bytes": 0,
+    });
+    fs::write(kept.join("record.json"), record.to_string()).unwrap();
+    let resumed = taken_up(&world, &run);
+    assert_eq!(resumed.status, RunStatus::Passed, "{resumed:#?}");
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_that_is_taken_up_after_its_build_remembers_that_it_built() {
+    let world = World::new();
+    let jobs = vec![
+        in_container(maker("a", "mkdir /artifacts/out; echo whole > /artifacts/out/file")),
+        in_container(user("unit", "for i in $(seq 1 15); do echo $i; sleep 0.1; done", &["a"])),
+    ];
+    let request = world.fixture.request(jobs);
+    let run = request.run_id.clone();
+    leave(&world, request, 1, 2);
+    let resumed = taken_up(&world, &run);
+    assert_eq!(resumed.status, RunStatus::Passed, "{resumed:#?}");
+    assert_eq!(output(&world, &resumed).is_hit, Some(false));
+    assert_eq!(resumed.jobs[0].attempts.len(), 1);
+    assert_eq!(resumed.jobs[0].message, None);
+    assert_eq!(world.left_behind(), Vec::<String>::new());
+}
+
 /// What Nix is told in tests: nothing comes from elsewhere.
 fn nix() -> NixConfig {
     let path = std::env::var_os("PATH").unwrap();
