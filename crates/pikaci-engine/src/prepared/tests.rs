@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -299,7 +301,7 @@ fn a_local_job_sees_the_output_where_the_manifest_says_and_cannot_change_it() {
     assert!(log.starts_with("content\nrun\n"), "{log}");
     let kept = Store::new(&fixture.state).list().remove(0);
     let tool = fs::metadata(kept.realised_path.join("bin/tool")).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::mode(&tool) & 0o7777, 0o555);
+    assert_eq!(tool.mode() & 0o7777, 0o555);
 }
 
 #[test]
@@ -309,6 +311,10 @@ fn an_output_that_is_none_is_the_builds_own_fault() {
         ("true", "left nothing in /artifacts/out"),
         ("mkdir \"$PIKACI_ARTIFACTS/out\"; mkfifo \"$PIKACI_ARTIFACTS/out/pipe\"", "is a pipe"),
         ("ln -s /etc \"$PIKACI_ARTIFACTS/out\"", "is a file or link"),
+        (
+            "mkdir \"$PIKACI_ARTIFACTS/out\"; cd \"$PIKACI_ARTIFACTS/out\"; name=$(printf %0250d 0); for i in $(seq 1 16); do mkdir $name; cd $name; done; mkdir $(printf %040d 0)",
+            "nested deeper",
+        ),
         (
             "mkdir \"$PIKACI_ARTIFACTS/out\"; echo > \"$PIKACI_ARTIFACTS/out/.pikaci-share\"",
             "pikaci's own name",
@@ -374,6 +380,8 @@ fn a_hostile_archive_reaches_nothing_outside_of_its_folder() {
             "hard link through",
             vec![top, (Kind::Symlink, "out/d", "/etc"), (Kind::Link, "out/x", "out/d/passwd")],
         ),
+        ("hard link to nothing", vec![top, (Kind::Link, "out/x", "out/none")]),
+        ("twice the same", vec![top, (Kind::Regular, "out/x", ""), (Kind::Regular, "out/x", "")]),
         ("device", vec![top, (Kind::Char, "out/null", "")]),
         ("pipe", vec![top, (Kind::Fifo, "out/pipe", "")]),
     ]);
@@ -393,4 +401,59 @@ fn a_hostile_archive_reaches_nothing_outside_of_its_folder() {
     ];
     assert_eq!(unpack(archive(&good).as_slice(), &folder).unwrap().entries, 4);
     assert!(matches!(unpack(archive(&[]).as_slice(), &folder), Err(UnpackError::Nothing)));
+}
+
+/// A header of an entry that says that so many bytes follow.
+fn header(kind: tar::EntryType, name: &str, bytes: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_path(name).unwrap();
+    header.set_mode(0o644);
+    header.set_size(bytes);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+#[test]
+fn an_archive_costs_the_host_no_more_memory_and_disk_than_it_is_worth() {
+    use tar::EntryType as Kind;
+    const BYTES: u64 = 256 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let top = archive(&[(Kind::Directory, "out/", "")])[..512].to_vec();
+    let refused = |archive: &mut dyn Read| match unpack(archive, &folder.path().join("refused")) {
+        Err(UnpackError::Refused { reason }) => reason,
+        other => panic!("{other:?}"),
+    };
+    // A name without an end would be held in memory.
+    for kind in [Kind::GNULongName, Kind::GNULongLink, Kind::XHeader] {
+        let _ = fs::remove_dir_all(folder.path().join("refused"));
+        let name = header(kind, "long", BYTES);
+        let start = top.chain(name.as_slice());
+        let reason = refused(&mut start.chain(std::io::repeat(b'a').take(BYTES)));
+        assert!(reason.contains("more than a name may be long"), "{kind:?}: {reason}");
+    }
+    // What follows the end may have none either.
+    let _ = fs::remove_dir_all(folder.path().join("refused"));
+    refused(&mut archive(&[(Kind::Directory, "out/", "")]).chain(std::io::repeat(0)));
+    let _ = fs::remove_dir_all(folder.path().join("refused"));
+    refused(&mut std::io::repeat(b'a'));
+    // Nothing but zeros takes no room.
+    let holes = header(Kind::Regular, "out/holes", BYTES);
+    let archive = top.chain(holes.as_slice()).chain(std::io::repeat(0).take(BYTES + 1024));
+    assert_eq!(unpack(archive, &folder.path().join("holes")).unwrap().bytes, BYTES);
+    let metadata = fs::metadata(folder.path().join("holes/holes")).unwrap();
+    assert_eq!(metadata.len(), BYTES);
+    assert!(metadata.blocks() * 512 < BYTES / 100, "{metadata:?}");
+}
+
+#[test]
+fn an_archive_that_is_cut_off_is_no_fault_of_the_build() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = archive(&[(tar::EntryType::Directory, "out/", "")])[..512].to_vec();
+    whole.extend(header(tar::EntryType::Regular, "out/file", 5000));
+    whole.extend([7; 5000]);
+    for bytes in [1100, 700, 300] {
+        let cut = unpack(&whole[..bytes], &folder.path().join(bytes.to_string()));
+        assert!(matches!(cut, Err(UnpackError::Io(_))), "{bytes}: {cut:?}");
+    }
 }

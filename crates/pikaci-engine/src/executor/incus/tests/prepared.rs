@@ -55,6 +55,18 @@ fn an_output_of_devices_or_of_nothing_is_the_builds_fault_and_the_instance_is_go
 }
 
 #[test]
+fn a_guest_that_sends_without_an_end_is_refused_at_once() {
+    let world = World::new();
+    let build = "mkdir -p /artifacts/out /usr/local/sbin; printf '#!/bin/sh\\nexec cat /dev/zero\\n' > /usr/local/sbin/tar; chmod 755 /usr/local/sbin/tar";
+    let job = JobSpec { run_as_root: true, ..in_container(maker("a", build)) };
+    // A run that takes a minute is the fixture's failure.
+    let (record, _) = world.run(vec![job], |_| false);
+    let made = &record.jobs[0];
+    assert_eq!((made.attempts.len(), &made.fault), (1, &Some(pikaci::Fault::Job)), "{made:?}");
+    assert!(made.message.as_deref().unwrap().contains("no archive of files"), "{made:?}");
+}
+
+#[test]
 fn a_build_whose_process_is_gone_is_taken_up_and_its_output_kept() {
     let world = World::new();
     let build = "mkdir /artifacts/out; for i in $(seq 1 20); do echo $i; sleep 0.1; done; echo whole > /artifacts/out/file";
