@@ -11,6 +11,7 @@
 mod claim;
 mod evict;
 mod key;
+mod leftovers;
 mod nix;
 mod payload;
 mod realise;

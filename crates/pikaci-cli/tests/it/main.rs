@@ -5,6 +5,7 @@
 mod exit_codes;
 mod formats;
 mod guest_run;
+mod prepared;
 mod project;
 mod reading;
 mod starting;

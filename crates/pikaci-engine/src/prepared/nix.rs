@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use pikaci::NixSource;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,9 @@ const BUILDER_FAILED: i32 = 100;
 const BUILD_TIMED_OUT: i32 = 101;
 /// Between TERM and KILL. Nix ends its builders on TERM; KILL would leave them behind.
 const GRACE: Duration = Duration::from_secs(4);
+/// How long the end of a log is waited for when its program has ended.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+const CHUNK_BYTES: usize = 16 << 10;
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// How many names are looked at for a witness.
 const LOOKS_MAX: usize = 10_000;
@@ -72,7 +75,11 @@ pub(super) async fn build(
 ) -> Result<Built, NixError> {
     let derivation = evaluate(call, source).await?;
     let link = root.as_os_str().to_owned();
+    // Nix keeps to the deadline also when nobody is left to end it.
+    let left = call.ends_at.saturating_duration_since(Instant::now()).as_secs() + 1;
+    let timeout = ["--timeout".into(), left.to_string().into()];
     let arguments = ["--realise".into(), derivation, "--add-root".into(), link, "--indirect".into()];
+    let arguments = [arguments.as_slice(), &timeout].concat();
     let realised = call.run("nix-store", &arguments).await?;
     match realised.status.code() {
         Some(0) => {}
@@ -85,13 +92,9 @@ pub(super) async fn build(
     }
     let path = fs::read_link(root)
         .map_err(|error| NixError::Infra { message: format!("cannot read {}: {error}", root.display()) })?;
-    let query = ["-qR".into(), path.clone().into_os_string()];
-    let closure = call.asked("nix-store", &query).await?;
-    let sizes = ["path-info".into(), "-S".into(), path.clone().into_os_string()];
-    let sizes = call.asked("nix", &features(&sizes)).await?;
-    let closure_bytes = sizes.split_whitespace().next_back().and_then(|word| word.parse().ok()).unwrap_or(0);
-    let closure: Vec<StorePath> =
-        closure.lines().map(|line| StorePath { path: PathBuf::from(line) }).collect();
+    let sizes = ["path-info".into(), "-r".into(), "-s".into(), path.clone().into_os_string()];
+    let closure = closure(&call.asked("nix", &features(&sizes)).await?);
+    let closure_bytes = closure.iter().map(|store| store.bytes).sum();
     if !path.is_dir() {
         let message = format!("{} is no folder; an output must be one", path.display());
         return Err(NixError::Job { exit_code: None, message });
@@ -100,6 +103,16 @@ pub(super) async fn build(
         check_parts(&path, &closure)?;
     }
     Ok(Built { witness: find_witness(&path), path, closure, closure_bytes })
+}
+
+/// The paths that `nix path-info -r -s` prints, one a line, each with its bytes.
+fn closure(text: &str) -> Vec<StorePath> {
+    let paths = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let path = PathBuf::from(words.next()?);
+        Some(StorePath { path, bytes: words.next().and_then(|word| word.parse().ok()).unwrap_or(0) })
+    });
+    paths.collect()
 }
 
 /// The derivation that the project's words mean.
@@ -126,15 +139,15 @@ async fn evaluate(call: &Call<'_>, source: &NixSource) -> Result<OsString, NixEr
                 if !parsed.status.success() {
                     return Err(blamed("flake.nix can't be read", parsed.status));
                 }
-                // What has to come from elsewhere comes now; what fails after this is the project's own.
-                let archive = format!("path:{}", call.snapshot.display());
-                let archive =
-                    ["flake".into(), "archive".into(), archive.into(), "--no-write-lock-file".into()];
-                let archived = call.run("nix", &features(&archive)).await?;
-                if !archived.status.success() {
-                    let message = "nix: the flake's inputs can't be had; the job's log says why".to_owned();
-                    return Err(NixError::Infra { message });
-                }
+            }
+            // What has to come from elsewhere comes now; what fails after this is the project's own.
+            let flake = installable.split('#').next().unwrap_or_default();
+            let archive = ["flake".into(), "archive".into(), flake.into(), "--no-write-lock-file".into()];
+            let archived = call.run("nix", &features(&archive)).await?;
+            if !archived.status.success() {
+                let what = if is_of_tree { "the flake's inputs" } else { text };
+                let message = format!("nix: {what} can't be had; the job's log says why");
+                return Err(NixError::Infra { message });
             }
             let attribute = if installable.contains('#') {
                 format!("{installable}.drvPath")
@@ -173,6 +186,7 @@ pub(super) struct Call<'a> {
     pub(super) config: &'a NixConfig,
     pub(super) snapshot: &'a Path,
     pub(super) log: &'a Path,
+    pub(super) log_bytes_max: u64,
     pub(super) ends_at: Instant,
     pub(super) cancel: &'a CancellationToken,
 }
@@ -200,7 +214,7 @@ impl Call<'_> {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.snapshot).env_clear().env("PATH", &self.config.path);
         command.envs(self.config.environment.iter().cloned());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(log));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -213,6 +227,8 @@ impl Call<'_> {
             Err(error) => return Err(infra(&format!("start {program}"), error)),
         };
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let logging =
+            child.stderr.take().map(|stderr| tokio::spawn(keep_log(stderr, log, self.log_bytes_max)));
         let mut output = String::new();
         let stdout = child.stdout.take();
         let work = async || {
@@ -228,7 +244,7 @@ impl Call<'_> {
             () = tokio::time::sleep_until(self.ends_at) => Err(NixError::TimedOut),
             () = self.cancel.cancelled() => Err(NixError::Cancelled),
         };
-        match ended {
+        let answer = match ended {
             Ok(Ok(status)) => Ok(Answer { status, output }),
             Ok(Err(error)) => Err(infra(&format!("wait for {program}"), error)),
             Err(ended) => {
@@ -240,11 +256,41 @@ impl Call<'_> {
                 }
                 Err(ended)
             }
+        };
+        if let Some(mut logging) = logging {
+            // Whoever else holds the other end is not waited for.
+            if timeout(LOG_PATIENCE, &mut logging).await.is_err() {
+                logging.abort();
+            }
         }
+        answer
     }
 
     fn log(&self) -> io::Result<File> {
         OpenOptions::new().append(true).create(true).open(self.log)
+    }
+}
+
+/// Appends what is printed to the log, up to a size; reads on without keeping it.
+async fn keep_log(mut from: impl AsyncRead + Unpin, log: File, bytes_max: u64) {
+    let mut left = bytes_max.saturating_sub(log.metadata().map_or(0, |metadata| metadata.len()));
+    let mut log = tokio::fs::File::from_std(log);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut is_full = false;
+    while let Ok(count @ 1..) = from.read(&mut chunk).await {
+        let kept = count.min(usize::try_from(left).unwrap_or(usize::MAX));
+        left -= kept as u64;
+        if log.write_all(&chunk[..kept]).await.is_err() {
+            // A disk that is full ends the log, not the build.
+            left = 0;
+        }
+        if kept < count && !is_full {
+            is_full = true;
+            let _ =
+                log.write_all(format!("\n[pikaci: the log is full: {bytes_max} bytes]\n").as_bytes()).await;
+        }
+        // Readers follow it.
+        let _ = log.flush().await;
     }
 }
 
@@ -285,3 +331,6 @@ fn find_witness(folder: &Path) -> Option<(String, u64)> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

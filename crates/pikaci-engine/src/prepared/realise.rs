@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pikaci::guest::{GuestResult, GuestStatus, LOG_NAME};
+use pikaci::guest::{GuestResult, GuestStatus, LOG_BYTES_MAX, LOG_NAME};
 use pikaci::{Digest, GuestExit, NixSource, OutputSpec, PreparedOutputRecord, RunId, StateRoot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -114,7 +114,7 @@ async fn have(
         };
         match lock.try_lock() {
             // It may have been finished just before.
-            Ok(()) if store.find(&key).is_some() => continue,
+            Ok(()) if store.find(&key).is_some() || !store.is_current(&key, &lock) => continue,
             Ok(()) => match claim::noted(&lock).filter(|other| *other != builder) {
                 // Its guest may be at work still, and its run is about to be taken up.
                 Some(other) if claim::lives_on(site.state, &other, start.elapsed()) => drop(lock),
@@ -139,6 +139,8 @@ async fn have(
             }
         }
     };
+    // Best effort: its order of eviction.
+    let _ = lock.set_modified(std::time::SystemTime::now());
     if let Some(failed) = store.failure(&key) {
         let exit = failed_before(&failed, &attempt.run_id);
         return Made { execution: without_guest(attempt, exit), output: None };
@@ -231,6 +233,7 @@ impl Building<'_> {
             Ok((execution, kept)) => (execution, kept),
             Err(execution) => {
                 self.note_failure(&execution.exit, &log);
+                self.store.drop_root(self.key);
                 discard(new);
                 return Err(execution);
             }
@@ -243,6 +246,7 @@ impl Building<'_> {
             Err(error) => error.to_string(),
         };
         execution.exit = GuestExit::NoResult { detail };
+        self.store.drop_root(self.key);
         discard(new);
         Err(execution)
     }
@@ -313,7 +317,8 @@ impl Building<'_> {
         let log = self.attempt.artifacts_dir.join(LOG_NAME);
         let ends_at = Instant::now() + self.attempt.job.timeout();
         let snapshot = &self.attempt.snapshot_dir;
-        let call = nix::Call { config: self.site.nix, snapshot, log: &log, ends_at, cancel };
+        let (config, log_bytes_max) = (self.site.nix, LOG_BYTES_MAX);
+        let call = nix::Call { config, snapshot, log: &log, log_bytes_max, ends_at, cancel };
         let built = match self.store.root(self.key) {
             Ok(root) => nix::build(&call, source, &self.output.name, &root).await,
             Err(error) => {

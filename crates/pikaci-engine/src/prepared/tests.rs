@@ -1,5 +1,7 @@
 //! Outputs that are found, built, shared, refused and evicted.
 
+mod room;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;

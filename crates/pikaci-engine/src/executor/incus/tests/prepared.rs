@@ -245,6 +245,7 @@ fn what_nix_has_built_is_mounted_with_its_closure_and_nothing_else_of_the_store(
     );
     fs::write(root.join("hello.nix"), good).unwrap();
     fs::write(root.join("bad.nix"), expression("pika-bad", "echo the builder says no >&2; exit 7")).unwrap();
+    fs::write(root.join("plain.nix"), expression("pika-plain", "echo plain > $out")).unwrap();
     fs::write(root.join("broken.nix"), "{ not nix").unwrap();
     let of = |name: &str, text: &str| {
         let mut job = in_container(maker(name, "nix build"));
@@ -284,6 +285,7 @@ fn what_nix_has_built_is_mounted_with_its_closure_and_nothing_else_of_the_store(
     assert!(!collected.status.success(), "Nix may collect an output that is kept");
 
     for (name, text, why) in [
+        ("plain", "import ./plain.nix", "is no folder"),
         ("bad", "import ./bad.nix", "the builder failed"),
         ("broken", "import ./broken.nix", "can't be evaluated"),
     ] {
@@ -294,6 +296,8 @@ fn what_nix_has_built_is_mounted_with_its_closure_and_nothing_else_of_the_store(
         assert_eq!((made.attempts.len(), &made.fault), (1, &Some(pikaci::Fault::Job)), "{made:?}");
         assert!(made.message.as_deref().unwrap().contains(why), "{made:?}");
     }
+    let roots = fs::read_dir(world.fixture.state.prepared_dir().join("roots")).unwrap();
+    assert_eq!(roots.count(), 1, "Nix would keep what is no output");
     let mut request = world.fixture.request(vec![of("lost", "import ./hello.nix # again")]);
     request.nix = NixConfig { path: "/nowhere".into(), ..nix() };
     let (record, _) = world.fixture.run(request, world.executor(), |_| false);
