@@ -127,6 +127,23 @@ impl Share {
 }
 
 impl Attempt {
+    /// The same attempt on another tree with the same sentinel.
+    pub(crate) fn on(&self, tree: PathBuf) -> std::io::Result<Attempt> {
+        Ok(Attempt {
+            run_id: self.run_id.clone(),
+            job: self.job.clone(),
+            number: self.number,
+            snapshot_dir: tree,
+            snapshot_digest: self.snapshot_digest.clone(),
+            artifacts_dir: self.artifacts_dir.clone(),
+            scratch_dir: self.scratch_dir.clone(),
+            shares: self.shares.clone(),
+            output_dir: self.output_dir.clone(),
+            host_log: self.host_log.again()?,
+            reports: self.reports.clone(),
+        })
+    }
+
     /// Where the output of a job that prepares one is to be put.
     pub(crate) fn out(&self) -> Option<PathBuf> {
         self.output_dir.as_deref().map(crate::prepared::Store::out_in)

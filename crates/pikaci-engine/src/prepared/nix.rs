@@ -3,6 +3,11 @@
 //! Two steps, so that whose fault a failure is shows in an exit code and is never read from a text: the project's words
 //! are evaluated to a derivation, and `nix-store --realise` builds it, which ends with 100 when the builder failed, with 101
 //! when it took too long (nix-store(1), "Special exit codes for build failure"), and with something else otherwise.
+//!
+//! Invariants: what is evaluated is a branch's, and reads nothing of this host but the tree and the operator's `NIX_PATH`; what
+//! is built is built in Nix' sandbox, whatever the host's settings say.
+
+mod flake;
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -21,6 +26,17 @@ use tokio_util::sync::CancellationToken;
 use super::store::StorePath;
 use super::{LINUX_RUST, LINUX_RUST_PARTS};
 
+/// What every call is told (nix.conf(5)). Restricted, an expression reads what `-I` names; from elsewhere it may have what
+/// other hosts serve.
+const CONFINED: [(&str, &str); 4] = [
+    ("sandbox", "true"),
+    ("sandbox-fallback", "false"),
+    ("restrict-eval", "true"),
+    (
+        "allowed-uris",
+        "https:// http:// ssh:// git+https:// git+ssh:// https: http: ssh: git+https: git+ssh: github: gitlab: sourcehut:",
+    ),
+];
 const BUILDER_FAILED: i32 = 100;
 const BUILD_TIMED_OUT: i32 = 101;
 /// Between TERM and KILL. Nix ends its builders on TERM; KILL would leave them behind.
@@ -123,11 +139,13 @@ async fn evaluate(call: &Call<'_>, source: &NixSource) -> Result<OsString, NixEr
     };
     let evaluated = match source {
         NixSource::Expression(text) => {
-            let arguments = ["--expr".into(), text.into()];
+            let tree = call.snapshot.as_os_str().to_owned();
+            let arguments = ["-I".into(), tree, "--expr".into(), text.into()];
             call.run("nix-instantiate", &arguments).await?
         }
         NixSource::Installable(text) => {
             let flake = call.snapshot.join("flake.nix");
+            let tree = call.snapshot.as_os_str().to_owned();
             let is_of_tree = text == "." || text.starts_with(".#");
             let installable = match text.strip_prefix('.').filter(|_| is_of_tree) {
                 // Never `.`: Nix would look for a repository above, and build what git has there.
@@ -135,16 +153,42 @@ async fn evaluate(call: &Call<'_>, source: &NixSource) -> Result<OsString, NixEr
                 None => text.clone(),
             };
             if is_of_tree {
-                let parsed = call.run("nix-instantiate", &["--parse".into(), flake.into_os_string()]).await?;
+                let parsed = call
+                    .run("nix-instantiate", &["-I".into(), tree, "--parse".into(), flake.into_os_string()])
+                    .await?;
                 if !parsed.status.success() {
                     return Err(blamed("flake.nix can't be read", parsed.status));
                 }
             }
-            // What has to come from elsewhere comes now; what fails after this is the project's own.
             let flake = installable.split('#').next().unwrap_or_default();
+            if !is_of_tree && !flake::is_elsewhere(flake) {
+                let message = format!(
+                    "nix: {text} is of this host; an installable is `.#NAME`, or of another host: `github:OWNER/NAME#NAME`"
+                );
+                return Err(NixError::Job { exit_code: None, message });
+            }
+            // What has to come from elsewhere comes now; what fails after this is the project's own. What is said of the inputs
+            // tells their digests, which would open them to the next branch.
+            let metadata = [
+                "flake".into(),
+                "metadata".into(),
+                "--json".into(),
+                flake.into(),
+                "--no-write-lock-file".into(),
+            ];
+            let metadata = call.run_quietly("nix", &features(&metadata)).await?;
+            let input = flake::input_of_this_host(&metadata.output);
+            if metadata.status.success()
+                && let Ok(Some(input)) = &input
+            {
+                let message = format!(
+                    "nix: the flake's input {input} is of this host; inputs are of the tree or of other hosts"
+                );
+                return Err(NixError::Job { exit_code: None, message });
+            }
             let archive = ["flake".into(), "archive".into(), flake.into(), "--no-write-lock-file".into()];
             let archived = call.run("nix", &features(&archive)).await?;
-            if !archived.status.success() {
+            if !metadata.status.success() || input.is_err() || !archived.status.success() {
                 let what = if is_of_tree { "the flake's inputs" } else { text };
                 let message = format!("nix: {what} can't be had; the job's log says why");
                 return Err(NixError::Infra { message });
@@ -208,11 +252,26 @@ impl Call<'_> {
 
     /// Runs a program to its end, or ends it at the deadline or when the run is cancelled.
     async fn run(&self, program: &str, arguments: &[OsString]) -> Result<Answer, NixError> {
+        self.run_logging(program, arguments, self.log_bytes_max).await
+    }
+
+    /// The same, but keeps nothing of what it prints for people.
+    async fn run_quietly(&self, program: &str, arguments: &[OsString]) -> Result<Answer, NixError> {
+        self.run_logging(program, arguments, 0).await
+    }
+
+    async fn run_logging(
+        &self,
+        program: &str,
+        arguments: &[OsString],
+        log_bytes_max: u64,
+    ) -> Result<Answer, NixError> {
         let infra =
             |what: &str, error: io::Error| NixError::Infra { message: format!("cannot {what}: {error}") };
         let log = self.log().map_err(|error| infra("write the job's log", error))?;
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.snapshot).env_clear().env("PATH", &self.config.path);
+        command.args(CONFINED.iter().flat_map(|(name, value)| ["--option", name, value])).args(arguments);
+        command.current_dir(self.snapshot).env_clear().env("PATH", &self.config.path);
         command.envs(self.config.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
@@ -227,8 +286,7 @@ impl Call<'_> {
             Err(error) => return Err(infra(&format!("start {program}"), error)),
         };
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let logging =
-            child.stderr.take().map(|stderr| tokio::spawn(keep_log(stderr, log, self.log_bytes_max)));
+        let logging = child.stderr.take().map(|stderr| tokio::spawn(keep_log(stderr, log, log_bytes_max)));
         let mut output = String::new();
         let stdout = child.stdout.take();
         let work = async || {
@@ -284,7 +342,7 @@ async fn keep_log(mut from: impl AsyncRead + Unpin, log: File, bytes_max: u64) {
             // A disk that is full ends the log, not the build.
             left = 0;
         }
-        if kept < count && !is_full {
+        if kept < count && !is_full && bytes_max > 0 {
             is_full = true;
             let _ =
                 log.write_all(format!("\n[pikaci: the log is full: {bytes_max} bytes]\n").as_bytes()).await;

@@ -1,12 +1,14 @@
 //! Has an output: finds it, waits for who builds it, or builds it.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pikaci::guest::{GuestResult, GuestStatus, LOG_BYTES_MAX, LOG_NAME};
+use pikaci::guest::{GuestResult, GuestStatus, LOG_BYTES_MAX, LOG_NAME, SENTINEL_NAME};
+use pikaci::manifest::PathFilter;
 use pikaci::{Digest, GuestExit, NixSource, OutputSpec, PreparedOutputRecord, RunId, StateRoot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +18,7 @@ use super::nix::{self, NixConfig, NixError};
 use super::store::{Failed, Kept, Realised, Store, new_kept, unseal};
 use super::{key, payload, seal};
 use crate::executor::{Attempt, Execution, Executor, Phases};
-use crate::snapshot::remove_tree;
+use crate::snapshot::{self, remove_tree};
 
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How much longer than its own deadline somebody else's build is waited for.
@@ -224,9 +226,14 @@ impl Building<'_> {
         if let Err(error) = fs::create_dir_all(new).and_then(|()| claim::note_key(new, self.key)) {
             return Err(self.lost(format!("cannot make {}: {error}", new.display())));
         }
+        let picked = match self.pick(begun).await {
+            Ok(picked) => picked,
+            Err(error) => return Err(self.lost(format!("cannot pick the inputs: {error}"))),
+        };
+        let attempt = picked.as_ref().unwrap_or(self.attempt);
         let built = match &self.output.nix {
-            Some(source) => self.with_nix(source, cancel).await,
-            None => self.with_command(new, begun, cancel).await,
+            Some(source) => self.with_nix(attempt, source, cancel).await,
+            None => self.with_command(attempt, new, begun, cancel).await,
         };
         let log = self.attempt.artifacts_dir.join(LOG_NAME);
         let (mut execution, kept) = match built {
@@ -251,6 +258,27 @@ impl Building<'_> {
         Err(execution)
     }
 
+    /// The attempt on nothing but the output's inputs, when they are not all of the tree: what is no part of the key must be
+    /// no part of the output, or one branch's file would be in what is found for another.
+    async fn pick(&self, begun: Begun) -> io::Result<Option<Attempt>> {
+        let tree = self.attempt.scratch_dir.join("inputs");
+        if begun == Begun::Before && self.output.nix.is_none() {
+            // Its guest has what it was given.
+            return Ok(None);
+        }
+        let (snapshots, digest) = (self.site.state.snapshots_dir(), self.attempt.snapshot_digest.clone());
+        let filter = PathFilter::new(&self.output.inputs).map_err(io::Error::other)?;
+        let folder = tree.clone();
+        let picking = tokio::task::spawn_blocking(move || {
+            remove_tree(&folder)?;
+            snapshot::pick(&snapshots, &digest, &filter, &folder)
+        });
+        match picking.await.map_err(io::Error::other)?? {
+            Some(()) => self.attempt.on(tree).map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn lost(&self, detail: String) -> Execution {
         without_guest(self.attempt, GuestExit::NoResult { detail })
     }
@@ -268,13 +296,14 @@ impl Building<'_> {
 
     async fn with_command(
         &self,
+        attempt: &Attempt,
         new: &Path,
         begun: Begun,
         cancel: &CancellationToken,
     ) -> Result<(Execution, Kept), Execution> {
         let adopted = match begun {
-            Begun::Not => Some(self.site.executor.execute(self.attempt, cancel).await),
-            Begun::Before => self.site.executor.adopt(self.attempt, cancel).await,
+            Begun::Not => Some(self.site.executor.execute(attempt, cancel).await),
+            Begun::Before => self.site.executor.adopt(attempt, cancel).await,
         };
         let Some(mut execution) = adopted else {
             return Err(
@@ -307,6 +336,7 @@ impl Building<'_> {
 
     async fn with_nix(
         &self,
+        attempt: &Attempt,
         source: &NixSource,
         cancel: &CancellationToken,
     ) -> Result<(Execution, Kept), Execution> {
@@ -316,7 +346,11 @@ impl Building<'_> {
         }
         let log = self.attempt.artifacts_dir.join(LOG_NAME);
         let ends_at = Instant::now() + self.attempt.job.timeout();
-        let snapshot = &self.attempt.snapshot_dir;
+        let snapshot = &attempt.snapshot_dir;
+        // To the flake, its own content would be another with each tree.
+        if attempt.snapshot_dir.starts_with(&attempt.scratch_dir) {
+            let _ = fs::remove_file(snapshot.join(SENTINEL_NAME));
+        }
         let (config, log_bytes_max) = (self.site.nix, LOG_BYTES_MAX);
         let call = nix::Call { config, snapshot, log: &log, log_bytes_max, ends_at, cancel };
         let built = match self.store.root(self.key) {
@@ -325,6 +359,8 @@ impl Building<'_> {
                 Err(NixError::Infra { message: format!("cannot make the folder of roots: {error}") })
             }
         };
+        // What the executor does for guests.
+        let _ = remove_tree(&attempt.scratch_dir);
         let result = |status, exit_code, message| {
             GuestExit::Result(GuestResult {
                 status,

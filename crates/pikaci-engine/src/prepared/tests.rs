@@ -5,7 +5,7 @@ mod room;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -304,6 +304,29 @@ fn a_local_job_sees_the_output_where_the_manifest_says_and_cannot_change_it() {
     let kept = Store::new(&fixture.state).list().remove(0);
     let tool = fs::metadata(kept.realised_path.join("bin/tool")).unwrap();
     assert_eq!(tool.mode() & 0o7777, 0o555);
+}
+
+#[test]
+fn a_build_sees_its_inputs_and_nothing_else_of_the_tree() {
+    let fixture = Fixture::new();
+    let root = fixture.root();
+    fs::create_dir_all(root.join("scripts/deep")).unwrap();
+    fs::write(root.join("scripts/deep/build"), "#!/bin/sh\ncp $2 $1\n").unwrap();
+    fs::set_permissions(root.join("scripts/deep/build"), PermissionsExt::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("scripts/deep/build", root.join("link")).unwrap();
+    // Were it seen, what it holds on one branch would be in what is found for another.
+    fs::write(root.join("other"), "poison").unwrap();
+    let command = "mkdir \"$PIKACI_ARTIFACTS/out\"; find . -type f | sort; ./link \"$PIKACI_ARTIFACTS/out/tree\" file; test ! -e other";
+    let mut job_of = maker("a", command);
+    job_of.output.as_mut().unwrap().inputs =
+        vec!["file".to_owned(), "scripts/**".to_owned(), "link".to_owned()];
+    let check = "cat other /staged/a/tree";
+    let record = play(&fixture, vec![job_of, user("unit", check, &["a"])], local(true));
+    let log = |id: &str| fs::read_to_string(fixture.state.guest_log(&record.run_id, &job(&record, id).id));
+    assert_eq!(record.status, pikaci::RunStatus::Passed, "{:?}\n{record:#?}", log("prepare.a"));
+    assert_eq!(log("prepare.a").unwrap(), "./.pikaci-share\n./file\n./scripts/deep/build\n");
+    assert_eq!(log("unit").unwrap(), "poisoncontent\n");
+    assert!(!fixture.state.run_dir(&record.run_id).join("scratch").exists());
 }
 
 #[test]

@@ -58,6 +58,29 @@ fn a_log_is_kept_up_to_its_size_whatever_is_printed() {
 }
 
 #[test]
+fn every_program_is_told_to_read_nothing_of_this_host_and_to_build_apart() {
+    let said = |program| (program, "echo \"$@\" >&2; exit 1");
+    let stage = Stage::new(&[EVALUATES, said("nix-store")]);
+    let _ = stage.build(&expression());
+    let other = Stage::new(&[said("nix-instantiate")]);
+    let _ = other.build(&expression());
+    let installable = Stage::new(&[said("nix")]);
+    let _ = installable.build(&NixSource::Installable("nixpkgs#hello".to_owned()));
+    for stage in [stage, other, installable] {
+        let log = fs::read_to_string(stage.log()).unwrap();
+        for option in
+            ["--option sandbox true", "--option sandbox-fallback false", "--option restrict-eval true"]
+        {
+            assert!(log.contains(option), "{option}: {log}");
+        }
+    }
+    let stage = Stage::new(&[("nix", "echo asked >&2")]);
+    let of_host = NixSource::Installable("path:/etc#x".to_owned());
+    assert!(matches!(stage.build(&of_host), NixError::Job { .. }));
+    assert!(!stage.log().exists(), "it was asked for");
+}
+
+#[test]
 fn a_build_that_nobody_is_left_to_end_has_the_deadline_all_the_same() {
     let stage = Stage::new(&[EVALUATES, ("nix-store", "echo \"$@\" >&2; exit 101")]);
     assert!(matches!(stage.build(&expression()), NixError::TimedOut));
@@ -75,6 +98,6 @@ fn a_flake_that_is_not_of_the_tree_is_fetched_and_its_absence_is_not_the_project
     assert!(matches!(stage.build(&elsewhere()), NixError::Infra { .. }));
     let log = fs::read_to_string(stage.log()).unwrap();
     assert!(log.contains("flake archive git+https://example.org/x?ref=main --no-write-lock-file"), "{log}");
-    let fetched = ("nix", "case \"$*\" in *archive*) ;; *) exit 1 ;; esac");
+    let fetched = ("nix", "case \"$*\" in *archive*) ;; *metadata*) echo {} ;; *) exit 1 ;; esac");
     assert!(matches!(Stage::new(&[fetched]).build(&elsewhere()), NixError::Job { .. }));
 }

@@ -230,28 +230,47 @@ fn what_nix_has_built_is_mounted_with_its_closure_and_nothing_else_of_the_store(
     let root = world.fixture.root();
     fs::create_dir(root.join("tools")).unwrap();
     fs::copy("/bin/busybox", root.join("tools/busybox")).expect("busybox-static is installed");
+    let arch = std::env::consts::ARCH;
     let expression = |name: &str, script: &str| {
         format!(
-            "let tools = \"${{./tools}}\"; in derivation {{ name = \"{name}\"; system = builtins.currentSystem; \
+            "let tools = \"${{./tools}}\"; in derivation {{ name = \"{name}\"; system = \"{arch}-linux\"; \
              builder = \"${{tools}}/busybox\"; args = [ \"sh\" \"-c\" ''b=${{tools}}/busybox; {script}'' ]; }}"
+        )
+    };
+    // What is not of the tree: neither may an evaluation read it, nor a builder write there.
+    let outside = tempfile::tempdir_in("/tmp").unwrap();
+    let host = outside.path().display();
+    fs::write(outside.path().join("secret"), "s3cret").unwrap();
+    let flake = |inputs: &str, hello: &str| {
+        format!(
+            "{{ {inputs} outputs = {{ self, ... }}@inputs: {{ packages.x86_64-linux.default = {hello}; packages.x86_64-linux.hello = {hello}; }}; }}"
         )
     };
     let unique = std::process::id();
     let good = expression(
         "pika-hello",
         &format!(
-            "$b mkdir -p $out/bin; echo {unique} > $out/unique; $b ln -s ${{tools}}/busybox $out/bin/busybox; echo built >&2"
+            "echo > {host}/written; $b mkdir -p $out/bin; echo {unique} > $out/unique; $b ln -s ${{tools}}/busybox $out/bin/busybox; echo built >&2"
         ),
     );
     fs::write(root.join("hello.nix"), good).unwrap();
     fs::write(root.join("bad.nix"), expression("pika-bad", "echo the builder says no >&2; exit 7")).unwrap();
     fs::write(root.join("plain.nix"), expression("pika-plain", "echo plain > $out")).unwrap();
     fs::write(root.join("broken.nix"), "{ not nix").unwrap();
+    fs::write(root.join("flake.nix"), flake("", "import ./hello.nix")).unwrap();
+    fs::create_dir(root.join("leaky")).unwrap();
+    let leaky = flake(
+        &format!("inputs.x = {{ url = \"path:{host}\"; flake = false; }};"),
+        "builtins.readFile \"${inputs.x}/secret\"",
+    );
     let of = |name: &str, text: &str| {
         let mut job = in_container(maker(name, "nix build"));
         let output = job.output.as_mut().unwrap();
         (output.provider, output.inputs) = (Provider::Nix, vec!["*.nix".to_owned(), "tools/**".to_owned()]);
-        output.nix = Some(NixSource::Expression(text.to_owned()));
+        output.nix = Some(match text.strip_prefix("flake ") {
+            Some(installable) => NixSource::Installable(installable.to_owned()),
+            None => NixSource::Expression(text.to_owned()),
+        });
         job
     };
     let check = "cat /staged/hello/unique; /staged/hello/bin/busybox echo runs; ls /nix/store | wc -l; ! touch /staged/hello/x";
@@ -273,18 +292,30 @@ fn what_nix_has_built_is_mounted_with_its_closure_and_nothing_else_of_the_store(
         |at: usize| fs::read_to_string(world.fixture.state.guest_log(&record.run_id, &record.jobs[at].id));
     assert_eq!(record.status, RunStatus::Passed, "{:?}\n{:?}\n{record:#?}", log(0), log(1));
     assert!(log(0).unwrap().contains("built"));
+    assert!(!outside.path().join("written").exists(), "it was built on the host itself");
+    let mut request = world.fixture.request(vec![of("flake", "flake ."), of("named", "flake .#hello")]);
+    request.nix = nix();
+    let (record_of_flakes, _) = world.fixture.run(request, world.executor(), |_| false);
+    assert_eq!(record_of_flakes.status, RunStatus::Passed, "{record_of_flakes:#?}");
+    fs::write(root.join("flake.nix"), leaky).unwrap();
     // The output and the folder of tools: what it refers to, and no more.
     assert_eq!(
         log(1).unwrap().lines().take(3).collect::<Vec<_>>(),
         [unique.to_string().as_str(), "runs", "2"]
     );
-    let kept = Store::new(&world.fixture.state).list().remove(0);
+    let kept = Store::new(&world.fixture.state).named("hello").remove(0);
     assert_eq!(kept.closure.len(), 2);
     assert!(kept.closure_bytes > 1_000_000, "{kept:?}");
     let collected = Command::new("nix-store").args(["--delete"]).arg(&kept.realised_path).output().unwrap();
     assert!(!collected.status.success(), "Nix may collect an output that is kept");
 
+    let read = format!(
+        "derivation {{ name = builtins.readFile {host}/secret; system = builtins.currentSystem; builder = \"x\"; }}"
+    );
     for (name, text, why) in [
+        ("leak", read.as_str(), "can't be evaluated"),
+        ("input", "flake .", "input x is of this host"),
+        ("host", "flake path:/etc#x", "is of this host"),
         ("plain", "import ./plain.nix", "is no folder"),
         ("bad", "import ./bad.nix", "the builder failed"),
         ("broken", "import ./broken.nix", "can't be evaluated"),
@@ -295,9 +326,12 @@ fn what_nix_has_built_is_mounted_with_its_closure_and_nothing_else_of_the_store(
         let made = &record.jobs[0];
         assert_eq!((made.attempts.len(), &made.fault), (1, &Some(pikaci::Fault::Job)), "{made:?}");
         assert!(made.message.as_deref().unwrap().contains(why), "{made:?}");
+        let log =
+            fs::read_to_string(world.fixture.state.guest_log(&record.run_id, &made.id)).unwrap_or_default();
+        assert!(!log.contains("s3cret") && !log.contains("narHash"), "{log}");
     }
     let roots = fs::read_dir(world.fixture.state.prepared_dir().join("roots")).unwrap();
-    assert_eq!(roots.count(), 1, "Nix would keep what is no output");
+    assert_eq!(roots.count(), 3, "Nix would keep what is no output");
     let mut request = world.fixture.request(vec![of("lost", "import ./hello.nix # again")]);
     request.nix = NixConfig { path: "/nowhere".into(), ..nix() };
     let (record, _) = world.fixture.run(request, world.executor(), |_| false);
