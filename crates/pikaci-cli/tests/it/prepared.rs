@@ -59,7 +59,12 @@ fn a_build_that_failed_shows_its_log_until_it_is_to_be_built_again() {
     let shown = project.pikaci(&["prepared", "show", "tools"]).expect(0).output;
     assert!(shown.contains("Its log:"), "{shown}");
     let again = project.pikaci(&["run", "check"]).expect(1).output;
-    assert!(again.contains("pikaci prepared rm"), "{again}");
+    assert!(again.contains(" --failed` has it built again"), "{again}");
+    let why = project.pikaci(&["why", "latest", "--json"]).expect(0).json();
+    let reproduce = why["job"]["reproduce"].as_str().unwrap();
+    assert_eq!(reproduce, "pikaci run check/prepare.tools");
+    project.pikaci(&reproduce.split(' ').skip(1).collect::<Vec<_>>()).expect(1);
+    assert_eq!(project.latest().jobs[0].message, None, "it was not built again");
     project.pikaci(&["prepared", "rm", "tools"]).expect(0);
     project.pikaci(&["run", "check"]).expect(1);
     assert_eq!(project.latest().jobs[0].exit_code, Some(1));

@@ -75,7 +75,10 @@ pub fn evict(state: &StateRoot, budget: &PreparedBudget, is_dry: bool) -> Result
             // What weighs nothing makes no room.
             Candidate::Output(one) if needed.contains(&one.key) || one.closure_bytes == 0 => {}
             Candidate::Output(one) => {
-                let removed = if is_dry { Ok(0) } else { store.remove(&one.key, OVER_BUDGET) };
+                let removed = match is_dry {
+                    true => store.lock_unused(&one.key).map(|_| 0),
+                    false => store.remove(&one.key, OVER_BUDGET),
+                };
                 match removed {
                     Ok(_) => {
                         let freed = weights.release(&one);

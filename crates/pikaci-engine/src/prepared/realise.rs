@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pikaci::guest::{GuestResult, GuestStatus, LOG_BYTES_MAX, LOG_NAME, SENTINEL_NAME};
 use pikaci::manifest::PathFilter;
-use pikaci::{Digest, GuestExit, NixSource, OutputSpec, PreparedOutputRecord, RunId, StateRoot};
+use pikaci::{Digest, ExecutorKind, GuestExit, NixSource, OutputSpec, PreparedOutputRecord, StateRoot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,8 @@ use crate::snapshot::{self, remove_tree};
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How much longer than its own deadline somebody else's build is waited for.
 const WAIT_MARGIN: Duration = Duration::from_secs(600);
+/// How long a failure counts that something else than the inputs may have decided, such as a registry that was away.
+const FAILURE_KEPT_FOR: Duration = Duration::from_secs(3600);
 /// Who waits looks whether an output is there with its lock in hand; that takes no longer than a look.
 const HOLD_AGAIN_AFTER: Duration = Duration::from_millis(5);
 const HOLD_PATIENCE: Duration = Duration::from_secs(10);
@@ -48,6 +50,8 @@ pub(crate) struct Site<'a> {
     pub(crate) state: &'a StateRoot,
     pub(crate) executor: &'a dyn Executor,
     pub(crate) nix: &'a NixConfig,
+    /// Whether a build that failed before is to be tried again.
+    pub(crate) is_asked: bool,
     /// The outputs that this one is made with.
     pub(crate) needed: Vec<(String, Digest)>,
 }
@@ -144,8 +148,14 @@ async fn have(
     // Best effort: its order of eviction.
     let _ = lock.set_modified(std::time::SystemTime::now());
     if let Some(failed) = store.failure(&key) {
-        let exit = failed_before(&failed, &attempt.run_id);
-        return Made { execution: without_guest(attempt, exit), output: None };
+        let is_own = failed.run_id == attempt.run_id;
+        let is_over = failed.expires_at.is_some_and(|at| at <= Timestamp::now());
+        if is_own || !(site.is_asked || is_over) {
+            show_log(&store, &key, attempt);
+            let exit = failed_before(&failed, is_own);
+            return Made { execution: without_guest(attempt, exit), output: None };
+        }
+        attempt.host_log.line(format!("its build failed in run {}; built again", failed.run_id));
     }
     if let Some(tombstone) = store.tombstones().iter().rev().find(|tombstone| tombstone.key == key) {
         attempt
@@ -390,6 +400,13 @@ impl Building<'_> {
         Ok((execution, kept))
     }
 
+    /// Whether nothing but what the key knows can have decided: no network, no tools of the host, no fetching by Nix.
+    fn is_closed(&self) -> bool {
+        self.output.provider == pikaci::Provider::Command
+            && !self.attempt.job.network
+            && self.site.executor.kind() != ExecutorKind::HostLocal
+    }
+
     /// Keeps a failure that is the project's own: the same inputs would fail again.
     fn note_failure(&self, exit: &GuestExit, log: &Path) {
         let GuestExit::Result(result) = exit else { return };
@@ -404,6 +421,7 @@ impl Building<'_> {
             at: Timestamp::now(),
             exit_code: result.exit_code,
             message: result.message.clone(),
+            expires_at: (!self.is_closed()).then(|| Timestamp::now() + FAILURE_KEPT_FOR),
         };
         if let Err(error) = self.store.keep_failure(&failed, log) {
             self.attempt.host_log.line(format!("cannot keep the failure: {error}"));
@@ -424,18 +442,33 @@ fn blamed(exit: &GuestExit, message: String, is_infra: bool) -> GuestExit {
     }
 }
 
-fn failed_before(failed: &Failed, run: &RunId) -> GuestExit {
+fn failed_before(failed: &Failed, is_own: bool) -> GuestExit {
     let why = failed.message.as_deref().map_or_else(String::new, |message| format!(" ({message})"));
+    let until =
+        failed.expires_at.map_or_else(String::new, |at| format!(", and is not tried again before {at:.0}"));
     let again = format!(
-        "its build failed in run {} at {}{why}, and nothing that it is made from has changed; `pikaci prepared show {:.12}` \
-         shows its log, `pikaci prepared rm {:.12}` has it built again",
-        failed.run_id, failed.at, failed.key, failed.key
+        "its build failed in run {run} at {:.0}{why}{until}; what it is made from is the same. `pikaci rerun {run} --failed` has it \
+         built again at once",
+        failed.at,
+        run = failed.run_id
     );
     // A run that was killed when it had just noted it has this failure itself.
-    let message = if failed.run_id == *run { failed.message.clone() } else { Some(again) };
+    let message = if is_own { failed.message.clone() } else { Some(again) };
     let (status, now) = (GuestStatus::Failed, Timestamp::now());
     let (started_at, finished_at, exit_code) = (now, now, failed.exit_code);
     GuestExit::Result(GuestResult { status, exit_code, started_at, finished_at, message })
+}
+
+/// Has the log of a build that failed before be the log of this attempt too. Best effort.
+fn show_log(store: &Store, key: &Digest, attempt: &Attempt) {
+    let (Some(log), shown) = (store.log(key), attempt.artifacts_dir.join(LOG_NAME)) else { return };
+    let made = fs::create_dir_all(&attempt.artifacts_dir);
+    if made
+        .and_then(|()| fs::hard_link(&log, &shown).or_else(|_| fs::copy(&log, &shown).map(|_| ())))
+        .is_err()
+    {
+        attempt.host_log.line(format!("its log is {}", log.display()));
+    }
 }
 
 fn discard(new: &Path) {

@@ -37,7 +37,7 @@ impl SealError {
     }
 }
 
-/// Seals a folder. Returns the bytes of its files.
+/// Seals a folder. Returns the bytes that its files have on the disk: holes weigh nothing.
 pub(super) fn seal(folder: &Path, name: &str, key: &Digest) -> Result<u64, SealError> {
     let cannot = |path: &Path| {
         let path = path.to_owned();
@@ -65,7 +65,7 @@ pub(super) fn seal(folder: &Path, name: &str, key: &Digest) -> Result<u64, SealE
         }
         fs::write(&sentinel, format!("{key}\n")).map_err(cannot(&sentinel))?;
     }
-    let (mut bytes, mut entries): (u64, u64) = (0, 0);
+    let (mut bytes, mut entries, mut disk_bytes): (u64, u64, u64) = (0, 0, 0);
     let mut open = vec![folder.to_owned()];
     let mut folders = Vec::new();
     while let Some(next) = open.pop() {
@@ -81,6 +81,7 @@ pub(super) fn seal(folder: &Path, name: &str, key: &Digest) -> Result<u64, SealE
                 open.push(path);
             } else if kind.is_file() {
                 bytes = bytes.saturating_add(metadata.len());
+                disk_bytes = disk_bytes.saturating_add(metadata.len().min(metadata.blocks() * 512));
                 // No set-user-id bit of a guest may live on the host.
                 let mode = if metadata.mode() & 0o111 == 0 { 0o444 } else { 0o555 };
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(cannot(&path))?;
@@ -99,7 +100,7 @@ pub(super) fn seal(folder: &Path, name: &str, key: &Digest) -> Result<u64, SealE
     for folder in folders {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).map_err(cannot(&folder))?;
     }
-    Ok(bytes)
+    Ok(disk_bytes)
 }
 
 fn parts_of(name: &str) -> &'static [&'static str] {

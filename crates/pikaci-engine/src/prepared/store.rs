@@ -86,6 +86,9 @@ pub(super) struct Failed {
     pub(super) at: Timestamp,
     pub(super) exit_code: Option<i32>,
     pub(super) message: Option<String>,
+    /// When it counts no more, where its inputs are not all that decided.
+    #[serde(default)]
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 /// An output that is not kept any more.
@@ -219,21 +222,25 @@ impl Store {
         paths.into_iter().find(|path| path.is_file())
     }
 
-    /// Removes an output that nobody uses, or what is kept of a failed build. Returns the bytes that it had.
-    pub fn remove(&self, key: &Digest, rule: &str) -> Result<u64, UseError> {
+    /// Locks what nobody builds or uses.
+    pub(super) fn lock_unused(&self, key: &Digest) -> Result<File, UseError> {
         let text = key.as_str().to_owned();
         let lock = self.open_lock(key).map_err(|source| self.cannot(key, source))?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(UseError::Locked { key: text }),
+            Ok(()) if self.is_current(key, &lock) => {}
+            Ok(()) | Err(TryLockError::WouldBlock) => return Err(UseError::Locked { key: text }),
             Err(TryLockError::Error(source)) => return Err(self.cannot(key, source)),
         }
-        if !self.is_current(key, &lock) {
-            return Err(UseError::Locked { key: text });
+        match self.interrupted_user(key)? {
+            Some(run) => Err(UseError::Interrupted { key: text, run }),
+            None => Ok(lock),
         }
-        if let Some(run) = self.interrupted_user(key)? {
-            return Err(UseError::Interrupted { key: text, run });
-        }
+    }
+
+    /// Removes an output that nobody uses, or what is kept of a failed build. Returns the bytes that it had.
+    pub fn remove(&self, key: &Digest, rule: &str) -> Result<u64, UseError> {
+        let text = key.as_str().to_owned();
+        let _lock = self.lock_unused(key)?;
         let had_failed = self.forget_failure(key);
         let Some(kept) = self.find(key) else {
             let folder = self.folder(key);
@@ -354,7 +361,11 @@ impl Store {
     pub(super) fn keep(&self, new: &Path, kept: &Kept, log: &Path) -> io::Result<()> {
         let _ = fs::copy(log, new.join(LOG));
         claim::forget_key(new);
-        let record = serde_json::to_vec_pretty(kept).map_err(io::Error::other)?;
+        let mut kept = kept.clone();
+        if kept.provider == Provider::Command {
+            kept.realised_path = self.folder(&kept.key).join(OUT);
+        }
+        let record = serde_json::to_vec_pretty(&kept).map_err(io::Error::other)?;
         replace(&new.join(RECORD), &record, Durability::Process)?;
         // All at once, so that a folder with a key for its name is whole also after a loss of power.
         rustix::fs::syncfs(File::open(new)?)?;

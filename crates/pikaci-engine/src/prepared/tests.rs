@@ -17,7 +17,7 @@ use pikaci::{
 
 use super::store::{Store, UseError};
 use super::unpack::{UnpackError, unpack};
-use super::{PreparedBudget, evict, payload};
+use super::{PreparedBudget, evict, payload, seal};
 use crate::exam::{Fixture, local};
 use crate::executor::Executor;
 use crate::executor::sample_shell_job;
@@ -78,6 +78,9 @@ fn an_output_is_built_once_and_found_until_an_input_changes() {
     let first = passes(&fixture);
     let built = outputs(&fixture, &first).remove(0);
     assert_eq!((built.node_id.as_str(), built.is_hit), ("prepared/a", Some(false)));
+    let record = fs::read(Path::new(&built.realised_path).with_file_name("record.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["realised_path"], built.realised_path);
     let made_by = fs::read_to_string(Path::new(&built.realised_path).join("made-by")).unwrap();
     assert_eq!(made_by, first.run_id.as_str());
     assert_eq!(first.prepare_timings[0].node_id, "prepared/a");
@@ -159,6 +162,35 @@ fn a_build_that_fails_skips_what_needs_it_and_is_not_tried_again_until_somebody_
 }
 
 #[test]
+fn a_build_that_failed_shows_its_log_again_and_is_tried_again_when_that_is_asked_for() {
+    let fixture = Fixture::new();
+    let command = "mkdir \"$PIKACI_ARTIFACTS/out\"; echo the log of the build; exit 3";
+    let jobs = || vec![maker("a", command), user("unit", "true", &["a"])];
+    let first = play(&fixture, jobs(), local(true));
+    let second = play(&fixture, jobs(), local(true));
+    let log = fixture.state.guest_log(&second.run_id, &job(&second, "prepare.a").id);
+    assert_eq!(fs::read_to_string(log).unwrap(), "the log of the build\n");
+    assert!(message(&second, "prepare.a").contains(&format!("pikaci rerun {} --failed", first.run_id)));
+    // A run that is repeated has it built, and so has one of nothing but the build.
+    let run_id = pikaci::RunId::random(jiff::Timestamp::now());
+    let request = rerun(&fixture.state, &first.run_id, run_id, true).unwrap();
+    let (third, _) = fixture.run(request, scripted(&[("prepare.a", Script::Exit(4))]), |_| false);
+    assert_eq!(job(&third, "prepare.a").exit_code, Some(4));
+    let alone = play(&fixture, vec![maker("a", command)], scripted(&[("prepare.a", Script::Exit(5))]));
+    assert_eq!(job(&alone, "prepare.a").exit_code, Some(5));
+    assert_eq!(job(&play(&fixture, jobs(), scripted(&[])), "prepare.a").exit_code, Some(5));
+    // What something else than its inputs may have decided counts for an hour.
+    let file = fs::read_dir(fixture.state.prepared_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
+    let mut failed: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let expires_at: Timestamp = failed["expires_at"].as_str().unwrap().parse().unwrap();
+    assert!((3500..=3600).contains(&(expires_at.as_second() - Timestamp::now().as_second())), "{expires_at}");
+    failed["expires_at"] = "2026-01-01T00:00:00Z".into();
+    fs::write(&file, failed.to_string()).unwrap();
+    assert_eq!(play(&fixture, jobs(), scripted(&[])).status, pikaci::RunStatus::Passed);
+}
+
+#[test]
 fn a_fault_of_the_machinery_is_tried_again_and_not_kept() {
     let fixture = Fixture::new();
     let record = play(&fixture, vec![maker("a", "true")], scripted(&[("prepare.a", Script::Vanish)]));
@@ -195,6 +227,11 @@ fn an_output_is_not_evicted_while_a_run_uses_it_and_leaves_a_tombstone_afterward
     let (record, _) = fixture.run(request, scripted(&[]), |event| {
         if matches!(event, Event::JobStarted { job, .. } if job.id.as_str() == "unit") {
             refusals.push(store.remove(&store.list()[0].key, "asked to").unwrap_err());
+            assert_eq!(
+                evict(&fixture.state, &none, true).unwrap().removed,
+                [],
+                "it promises what it can't do"
+            );
             refusals.extend(evict(&fixture.state, &none, false).unwrap().spared.into_iter().map(
                 |(_, why)| {
                     assert!(why.contains("in use"), "{why}");
@@ -330,6 +367,32 @@ fn a_build_sees_its_inputs_and_nothing_else_of_the_tree() {
 }
 
 #[test]
+fn a_local_job_sees_what_its_output_of_nix_refers_to_and_nothing_else_of_the_store() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.root().join("tools")).unwrap();
+    fs::copy("/bin/busybox", fixture.root().join("tools/busybox")).expect("busybox-static is installed");
+    let expression = format!(
+        "let tools = \"${{./tools}}\"; in derivation {{ name = \"pika-local\"; system = \"{}-linux\"; \
+         builder = \"${{tools}}/busybox\"; args = [ \"sh\" \"-c\" ''b=${{tools}}/busybox; $b mkdir -p $out; $b ln -s $b $out/busybox'' ]; }}",
+        std::env::consts::ARCH
+    );
+    let mut job_of = maker("a", "nix build");
+    let output = job_of.output.as_mut().unwrap();
+    (output.provider, output.inputs) = (Provider::Nix, vec!["tools/**".to_owned()]);
+    output.nix = Some(pikaci::NixSource::Expression(expression));
+    let check = "/staged/a/busybox echo runs; ls /nix/store | wc -l";
+    let mut request = fixture.request(vec![job_of, user("unit", check, &["a"])]);
+    request.nix.path = std::env::var_os("PATH").unwrap();
+    let words = "experimental-features = nix-command flakes\nsubstituters =\n";
+    request.nix.environment =
+        vec![("NIX_CONFIG".into(), words.into()), ("HOME".into(), fixture.root().into())];
+    let (record, _) = fixture.run(request, local(true), |_| false);
+    let log = |id: &str| fs::read_to_string(fixture.state.guest_log(&record.run_id, &job(&record, id).id));
+    assert_eq!(record.status, pikaci::RunStatus::Passed, "{:?} {:?}", log("prepare.a"), log("unit"));
+    assert_eq!(log("unit").unwrap(), "runs\n2\n");
+}
+
+#[test]
 fn an_output_that_is_none_is_the_builds_own_fault() {
     let fixture = Fixture::new();
     for (command, why) in [
@@ -434,6 +497,7 @@ fn header(kind: tar::EntryType, name: &str, bytes: u64) -> Vec<u8> {
     header.set_entry_type(kind);
     header.set_path(name).unwrap();
     header.set_mode(0o644);
+    header.set_mtime(981_173_106);
     header.set_size(bytes);
     header.set_cksum();
     header.as_bytes().to_vec()
@@ -469,6 +533,14 @@ fn an_archive_costs_the_host_no_more_memory_and_disk_than_it_is_worth() {
     let metadata = fs::metadata(folder.path().join("holes/holes")).unwrap();
     assert_eq!(metadata.len(), BYTES);
     assert!(metadata.blocks() * 512 < BYTES / 100, "{metadata:?}");
+    assert_eq!(metadata.mtime(), 981_173_106);
+    // Nor does it weigh anything.
+    assert!(
+        seal::seal(&folder.path().join("holes"), "a", &Digest::from_bytes([0; 32])).unwrap() < BYTES / 100
+    );
+    fs::File::create(folder.path().join("huge")).unwrap().set_len(1 << 40).unwrap();
+    let huge = seal::seal(folder.path(), "a", &Digest::from_bytes([0; 32]));
+    assert!(matches!(huge, Err(seal::SealError::TooMuch)), "{huge:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use tar::{Archive, Entry, EntryType};
 
@@ -157,6 +158,11 @@ impl Unpacking<'_> {
                 fill(entry, &mut file)?;
                 let mode = if mode & 0o111 != 0 { 0o755 } else { 0o644 };
                 file.set_permissions(fs::Permissions::from_mode(mode))?;
+                // What looks at times, such as cargo and make, would take all of it for changed. One that can't be had is today's.
+                let modified = entry.header().mtime().ok().map(Duration::from_secs);
+                if let Some(modified) = modified.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)) {
+                    let _ = file.set_modified(modified);
+                }
             }
             EntryType::Symlink => {
                 let to = entry.link_name().map_err(|error| fence.blamed(error))?;

@@ -109,6 +109,11 @@ impl RunRequest {
         }
     }
 
+    /// Whether builds that failed before are to be tried again: somebody repeats a run, or names the build itself.
+    pub(super) fn asks_for_builds(&self) -> bool {
+        self.rerun_of.is_some() || self.jobs.iter().all(|job| job.output.is_some())
+    }
+
     /// Whether the target is meant by these changes. Without a base, whatever a person names is run.
     pub(super) fn is_concerned(&self, changed_files: &[String]) -> bool {
         match (&self.base, &self.filters) {

@@ -590,6 +590,10 @@ inputs = ["src/**"]
     let needs = |at: usize| jobs[at].needs.iter().map(JobId::as_str).collect::<Vec<_>>();
     assert_eq!(needs(0), ["prepare.tools"]);
     assert_eq!(needs(2), ["format", "prepare.tests"]);
+    // By themselves, as `pikaci why` offers them.
+    let alone = manifest.select("t/prepare.tests").unwrap().jobs;
+    assert_eq!(ids(&alone), ["prepare.tests", "prepare.tools"]);
+    assert!(manifest.select("t/prepare.none").is_err());
     assert_eq!(needs(3), Vec::<&str>::new());
     assert_eq!((jobs[0].instance, jobs[0].memory_bytes), (InstanceType::Container, 512 << 20));
     assert_eq!(jobs[0].artifacts, Vec::<String>::new());
