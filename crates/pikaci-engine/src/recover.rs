@@ -18,6 +18,8 @@ use pikaci::{
     RunRecord, RunStatus, RunWriter, StateRoot, StoreError, verdict,
 };
 
+use crate::prepared::Store;
+
 const RESULT_BYTES_MAX: u64 = 256 * 1024;
 
 /// What a sweep did to one run.
@@ -96,6 +98,7 @@ fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
     writer.append(&Event::RunFinished { run: record })?;
     drop(writer);
     remove_scratch(state, run);
+    Store::new(state).clear_half_made(run);
     Ok(outcome)
 }
 

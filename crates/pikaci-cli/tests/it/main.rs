@@ -9,3 +9,4 @@ mod prepared;
 mod project;
 mod reading;
 mod starting;
+mod workspace;

@@ -86,3 +86,14 @@ fn a_collection_beside_a_run_spares_what_it_uses_and_is_content() {
     let ended = project.pikaci(&["prepared", "gc", "--max-size", "0", "--keep", "0"]).expect(0);
     assert!(ended.output.contains("removed prepared output tools"), "{ended:?}");
 }
+
+#[test]
+fn the_documented_example_runs_as_it_stands() {
+    let page = include_str!("../../../../docs/formats/prepared.md");
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let project = Project::new(&[]);
+    project.write("pikaci.toml", example);
+    project.write("scripts/lint.sh", "#!/bin/sh\necho linted\n");
+    project.pikaci(&["run", "pre-merge"]).expect(0);
+    assert_eq!(project.pikaci(&["logs", "latest", "--job", "lint"]).expect(0).output, "linted\n");
+}

@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pikaci::Digest;
 use pikaci::store::{Durability, is_locked, replace};
+use pikaci::{Digest, RunId};
 
 use super::store::{GOING_PREFIX, LOCKS, NEW_PREFIX, ROOTS, Store, TOMBSTONES};
 use crate::snapshot::remove_tree;
@@ -41,6 +41,18 @@ impl Store {
             count += usize::from(self.clear_of_nothing(&lock, LEFTOVER_AGE, is_dry));
         }
         count
+    }
+
+    /// Removes what a run that nobody writes has left half-made.
+    pub(crate) fn clear_half_made(&self, run: &RunId) {
+        if is_locked(self.state(), run).unwrap_or(true) {
+            return;
+        }
+        let start = format!("{NEW_PREFIX}{run}-");
+        for path in entries(self.dir()).into_iter().filter(|path| name(path).starts_with(&start)) {
+            // What can't be removed now is found again.
+            let _ = remove_tree(&path);
+        }
     }
 
     /// Folders that a killed process left behind, when nobody can be at work in them.

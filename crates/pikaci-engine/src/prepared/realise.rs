@@ -124,7 +124,11 @@ async fn have(
             Ok(()) => match claim::noted(&lock).filter(|other| *other != builder) {
                 // Its guest may be at work still, and its run is about to be taken up.
                 Some(other) if claim::lives_on(site.state, &other, start.elapsed()) => drop(lock),
-                _ => break lock,
+                Some(other) => {
+                    store.clear_half_made(&other.run);
+                    break lock;
+                }
+                None => break lock,
             },
             Err(fs::TryLockError::WouldBlock) => {}
             Err(fs::TryLockError::Error(error)) => {

@@ -279,13 +279,31 @@ fn a_sweep_does_not_take_what_a_guest_has_built_for_an_output_that_was_kept() {
     fs::create_dir_all(&artifacts).unwrap();
     let result = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:34Z"}"#;
     fs::write(artifacts.join("result.json"), result).unwrap();
+    let half_made = Store::new(&fixture.state).new_folder(&run_id, "prepare.a", 1);
+    fs::create_dir_all(half_made.join("out")).unwrap();
     crate::recover::sweep(&fixture.state).unwrap();
+    assert!(!half_made.exists());
     let record = pikaci::load_run_record(&fixture.state, &run_id).unwrap();
     assert_eq!(
         (&job(&record, "prepare.a").status, &job(&record, "prepare.a").fault),
         (&JobStatus::Failed, &Some(Fault::Infra)),
         "{record:#?}"
     );
+}
+
+#[test]
+fn who_builds_what_a_killed_run_had_begun_removes_what_that_left() {
+    let fixture = Fixture::new();
+    let key = outputs(&fixture, &passes(&fixture))[0].key.clone().unwrap();
+    let store = Store::new(&fixture.state);
+    store.remove(&key, "asked to").unwrap();
+    let gone = pikaci::RunId::random(Timestamp::now());
+    let half_made = store.new_folder(&gone, "prepare.a", 1);
+    fs::create_dir_all(half_made.join("out")).unwrap();
+    let lock = fixture.state.prepared_dir().join("locks").join(&key);
+    fs::write(lock, format!(r#"{{"run":"{gone}","job":"prepare.a"}}"#)).unwrap();
+    passes(&fixture);
+    assert!(!half_made.exists());
 }
 
 #[test]
