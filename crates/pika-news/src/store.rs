@@ -3,11 +3,13 @@
 //! Invariants: every change is one transaction on the one writing connection; readers never wait for it (WAL); no
 //! method hands out a connection.
 
+mod audit;
 mod branch;
 mod connection;
 mod head;
 mod identity;
 mod lane_run;
+mod membership;
 mod merge;
 mod reader;
 mod record;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 
 pub use branch::BranchHead;
 pub use head::{NewHead, NewLane, RecordedHead};
+pub use identity::{Identified, NewToken};
 pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt, QueuedLaneRun, Renewed};
 pub use merge::{MergeIntent, NewMerge};
 pub use record::{BranchRecord, Group, HeadRecord, LaneRecord, LaneRunRecord};

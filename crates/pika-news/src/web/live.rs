@@ -87,7 +87,7 @@ pub(super) async fn log(
     Query(query): Query<LogQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let found = runs::find(&web, &viewer.user, &run).await?;
+    let found = runs::find(&web, &viewer.principal, &run).await?;
     let side = runs::side(query.kind.as_deref())?;
     let job = runs::job_that_begins(&found, query.job.as_deref()).await?;
     // What the browser sends by itself when it comes back.

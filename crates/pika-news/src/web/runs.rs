@@ -9,7 +9,7 @@ use pikaci::{JobId, LogSide, RunId, RunRecord, RunStatus, StateRoot};
 
 use super::Web;
 use super::error::WebError;
-use crate::auth::User;
+use crate::auth::Principal;
 
 /// Reading a record takes milliseconds; a disk that takes this long is out of order.
 const READ_DEADLINE: Duration = Duration::from_secs(30);
@@ -28,10 +28,10 @@ pub(super) struct Found {
 }
 
 /// Finds a run by its id.
-pub(super) async fn find(web: &Web, user: &User, run: &str) -> Result<Found, WebError> {
+pub(super) async fn find(web: &Web, principal: &Principal, run: &str) -> Result<Found, WebError> {
     let run = RunId::parse(run)?;
     match web.forge().locate_run(&run).await? {
-        Some((repository, state)) if user.can_read(repository) => Ok(Found { run, state }),
+        Some((repository, state)) if principal.can_read(repository) => Ok(Found { run, state }),
         Some(_) | None => Err(pikaci::StoreError::RunMissing { run }.into()),
     }
 }

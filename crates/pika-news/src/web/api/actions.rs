@@ -3,9 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::branch::{find, find_lane_run};
+use crate::auth::{Action, Decision, Resource};
 use crate::forge::RerunScope;
 use crate::forge::id::LaneRunId;
 use crate::forge::view::{BranchView, LaneRunDetail, Merged};
@@ -41,7 +43,7 @@ pub(super) async fn merge(
     Path(id): Path<String>,
     body: Result<Json<ExpectedHead>, JsonRejection>,
 ) -> Result<Json<Merged>, ApiError> {
-    let branch = find(&web, &viewer.user, &id).await?;
+    let branch = find(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
     let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
     Ok(Json(
@@ -58,7 +60,7 @@ pub(super) async fn close(
     Path(id): Path<String>,
     body: Result<Json<ExpectedHead>, JsonRejection>,
 ) -> Result<Json<BranchView>, ApiError> {
-    let branch = find(&web, &viewer.user, &id).await?;
+    let branch = find(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
     let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
     let (repository, id) = (&branch.row.repository, branch.row.id);
@@ -73,7 +75,7 @@ pub(super) async fn rerun(
     Path(id): Path<String>,
     body: Result<Option<Json<Rerun>>, JsonRejection>,
 ) -> Result<Json<Queued>, ApiError> {
-    let detail = find_lane_run(&web, &viewer.user, &id).await?;
+    let detail = find_lane_run(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &detail.repository)?;
     let body = body.map_err(|rejection| unreadable(&rejection))?.map(|Json(body)| body).unwrap_or_default();
     let scope = if body.failed { RerunScope::Failed } else { RerunScope::All };
@@ -87,18 +89,19 @@ pub(super) async fn cancel(
     State(web): State<Web>,
     Path(id): Path<String>,
 ) -> Result<Json<LaneRunDetail>, ApiError> {
-    let detail = find_lane_run(&web, &viewer.user, &id).await?;
+    let detail = find_lane_run(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &detail.repository)?;
     web.forge().cancel(&detail.repository, detail.run.id, &viewer.user.name).await?;
     Ok(Json(web.forge().lane_run(&detail.repository, detail.run.id).await?))
 }
 
 pub(super) fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
-    if viewer.user.can_write(repository) {
-        return Ok(());
+    match viewer.principal.decide(Action::Write, Resource::Repository(repository)) {
+        Decision::Allowed => Ok(()),
+        Decision::Unauthenticated => Err(WebError::Unauthenticated),
+        Decision::Hidden => Err(WebError::NotFound(format!("there is no repository {repository:?}"))),
+        Decision::Forbidden(why) => Err(WebError::Refused(StatusCode::FORBIDDEN, why.to_string())),
     }
-    let message = format!("you may not change repository {repository:?}");
-    Err(WebError::Refused(axum::http::StatusCode::FORBIDDEN, message))
 }
 
 pub(super) fn unreadable(rejection: &JsonRejection) -> WebError {

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::auth::{Authenticator, User};
+use crate::auth::{Authenticator, Scopes, User};
 use crate::ci::{Ci, PikaciProgram};
 use crate::config::{CiConfig, Config, RepositoryConfig, TutorialConfig};
 use crate::forge::id::{BranchId, LaneRunId};
@@ -157,7 +157,7 @@ impl Fixture {
         let forge = Forge::open(config, store.clone(), Arc::new(Timestamp::now), ci).await.unwrap();
         let auth = Authenticator::new(store);
         let user = auth.ensure_user("ada", true).await.unwrap();
-        let token = auth.create_token(&user, "test").await.unwrap().reveal().to_owned();
+        let token = auth.create_token(&user, "test", &Scopes::all(), None).await.unwrap().reveal().to_owned();
         let shutdown = CancellationToken::new();
         let router = router(Web::new(forge.clone(), auth.clone(), shutdown.clone()));
         let state = forge.state_root(REPOSITORY).unwrap();
