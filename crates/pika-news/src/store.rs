@@ -13,6 +13,7 @@ mod membership;
 mod merge;
 mod reader;
 mod record;
+mod sample;
 mod schema;
 mod tutorial;
 
@@ -25,6 +26,7 @@ pub use identity::{Identified, NewToken};
 pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt, QueuedLaneRun, Renewed};
 pub use merge::{MergeIntent, NewMerge};
 pub use record::{BranchRecord, Group, HeadRecord, LaneRecord, LaneRunRecord};
+pub use sample::SampleHistory;
 pub use tutorial::{FinishTutorial, TutorialJob, TutorialRecord, TutorialStatus};
 
 use connection::{Readers, Writer};
