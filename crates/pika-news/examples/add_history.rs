@@ -1,20 +1,33 @@
 //! Adds made-up history to the database of a forge that is not running, for benches.
 
-use anyhow::{Context as _, Result};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
 use pika_news::config::Config;
 use pika_news::store::{SampleHistory, Store};
 
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The forge's configuration
+    config: PathBuf,
+    /// The repository that gets the history
+    repository: String,
+    /// How many branches
+    branches: i64,
+    /// How many attempts at each lane
+    attempts_per_lane: i64,
+    /// The commit of each branch's latest head
+    head_oid: String,
+    /// The merge base of that
+    base_oid: String,
+}
+
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let mut next = |what: &str| arguments.next().with_context(|| format!("{what} is missing"));
-    let config = Config::load(next("the configuration file")?.as_ref())?;
-    let repository = next("the repository")?;
-    let sample = SampleHistory {
-        branches: next("the number of branches")?.parse()?,
-        attempts_per_lane: next("the number of attempts at each lane")?.parse()?,
-        head_oid: next("the head")?,
-        base_oid: next("the base")?,
-    };
+    let Arguments { config, repository, branches, attempts_per_lane, head_oid, base_oid } =
+        Arguments::parse();
+    let config = Config::load(&config)?;
+    let sample = SampleHistory { branches, attempts_per_lane, head_oid, base_oid };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(&config.data.join("pika-news.sqlite"))?;
