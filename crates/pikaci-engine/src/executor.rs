@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::host_log::HostLog;
+use crate::secrets::Told;
 
 /// A future that an executor hands out.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -72,6 +73,8 @@ pub struct Attempt {
     pub scratch_dir: PathBuf,
     /// What the guest sees beside the snapshot, read-only.
     pub shares: Vec<Share>,
+    /// What the guest runner is told about the job's secrets. Never written anywhere.
+    pub secrets: Option<Told>,
     /// For a job that prepares an output: a folder of this attempt alone, in which `out` becomes the output.
     pub output_dir: Option<PathBuf>,
     /// What the executor did.
@@ -214,6 +217,7 @@ pub(crate) fn sample_shell_job(id: &str, command: &str) -> JobSpec {
         artifacts: Vec::new(),
         junit: Vec::new(),
         prepared: Vec::new(),
+        secrets: Vec::new(),
         image: "pikaci/dev".to_owned(),
         instance: pikaci::InstanceType::default(),
         cpus: 2,

@@ -7,4 +7,5 @@ mod formats;
 mod guest_run;
 mod project;
 mod reading;
+mod secrets;
 mod starting;

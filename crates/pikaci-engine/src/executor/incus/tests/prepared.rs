@@ -201,3 +201,18 @@ fn an_output_for_another_c_library_is_refused_before_there_is_an_instance() {
         assert_eq!(run(id).status, RunStatus::Passed, "{id}");
     }
 }
+
+#[test]
+fn a_secret_is_a_file_in_the_instances_memory_and_a_mask_in_its_log() {
+    let world = World::new();
+    let command = "stat -f -c %T $PIKACI_SECRETS; cat $PIKACI_SECRETS/DEPLOY; ls -ln $PIKACI_SECRETS | tail -n 1 | cut -c 1-10";
+    let job = JobSpec {
+        secrets: vec!["DEPLOY".to_owned()],
+        ..in_container(crate::executor::sample_shell_job("unit", command))
+    };
+    let mut request = world.fixture.request(vec![job]);
+    request.secrets = crate::Secrets::new([("DEPLOY".to_owned(), b"hunter22\n".to_vec())].into()).unwrap();
+    let (record, _) = world.fixture.run(request, world.executor(), |_| false);
+    assert_eq!(record.status, RunStatus::Passed, "{record:#?}");
+    assert_eq!(world.log(&record, 0), "tmpfs\n***\n-r--------\n");
+}
