@@ -8,7 +8,7 @@ use super::id::{BranchId, LaneRunId};
 use super::policy::{Candidate, merge_readiness};
 use super::state::{Attempt, LaneRunStatus, head_state, lane_state};
 use super::view::{
-    BranchFilter, BranchList, BranchRow, BranchView, HeadRow, HeadView, Health, LaneBadge, LaneRunDetail,
+    BranchFilter, BranchList, BranchRow, BranchView, HeadRow, HeadView, LaneBadge, LaneRunDetail,
     LaneRunView, LaneView, RepositoryRow, RepositoryView,
 };
 use super::{Forge, ForgeError, Hosted};
@@ -138,22 +138,6 @@ impl Forge {
     ) -> Result<Vec<Commit>, ForgeError> {
         let (base, oid) = range(head)?;
         Ok(self.hosted(repository)?.git.list_commits(base.as_ref(), &oid, limit).await?)
-    }
-
-    /// How the forge is.
-    pub async fn health(&self) -> Result<Health, ForgeError> {
-        let problem = |hosted: &std::sync::Arc<Hosted>| {
-            hosted.find_problem().map(|problem| (hosted.config.name.clone(), problem))
-        };
-        Ok(Health {
-            slots: self.config().ci.slots,
-            lanes_running: self.ci().count_live(),
-            lanes_queued: self.store().count_queued().await?,
-            tutorials_queued: self.store().count_tutorials_queued().await?,
-            is_draining: self.ci().is_draining(),
-            scheduled_at_ms: self.ci().scheduled_at_ms(),
-            problems: self.all_hosted().filter_map(problem).collect(),
-        })
     }
 
     pub(super) async fn branch_record(

@@ -107,7 +107,7 @@ async fn a_lane_run_is_claimed_once_and_finished_by_its_holder_alone() {
     assert_eq!(fixture.store.renew(job.id, "other", None, 200).await.unwrap(), None);
     let stranger = LaneRunJob { token: "other".to_owned(), ..job.clone() };
     assert_eq!(fixture.finish(&stranger, Outcome::Passed, None).await, None);
-    assert_eq!(fixture.finish(&job, Outcome::Passed, None).await, Some(Finished { next: None }));
+    assert_eq!(fixture.finish(&job, Outcome::Passed, None).await, Some(Finished { attempt: 1, next: None }));
     assert_eq!(fixture.finish(&job, Outcome::Failed, Some(Fault::Job)).await, None);
     assert_eq!(fixture.attempts(job.id).await, ["1 push finished passed"]);
 }
