@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use branch::BranchHead;
-pub use head::{NewHead, NewLane, RecordedHead};
+pub use head::{HeadWithLanes, NewHead, NewLane, RecordedHead};
 pub use identity::{Identified, NewToken};
 pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt, QueuedLaneRun, Renewed};
 pub use merge::{MergeIntent, NewMerge};

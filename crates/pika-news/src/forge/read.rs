@@ -68,8 +68,7 @@ impl Forge {
         let has_more = branches.len() > limit as usize;
         branches.truncate(limit as usize);
         let mut rows = Vec::with_capacity(branches.len());
-        for branch in branches {
-            let (record, lanes) = self.store().read_head(branch.head_id).await?;
+        for (branch, (record, lanes)) in branches {
             rows.push(branch_row(hosted, &branch, &head_view(record, lanes)));
         }
         Ok(BranchList { rows, has_more })
@@ -177,11 +176,10 @@ impl Forge {
             merge_without_manifest: hosted.config.merge_without_manifest,
         });
         let mut earlier_heads = Vec::new();
-        for earlier in self.store().list_heads(branch.id, EARLIER_HEADS_MAX + 1).await? {
+        for (earlier, lanes) in self.store().list_heads(branch.id, EARLIER_HEADS_MAX + 1).await? {
             if earlier.id != branch.head_id {
-                let view = self.head_view(earlier.id).await?;
-                let HeadRecord { oid, subject, pushed_at_ms, .. } = earlier;
-                earlier_heads.push(HeadRow { oid, subject, state: view.state, pushed_at_ms });
+                let HeadView { oid, subject, pushed_at_ms, state, .. } = head_view(earlier, lanes);
+                earlier_heads.push(HeadRow { oid, subject, state, pushed_at_ms });
             }
         }
         let merge_target = hosted.default_branch.as_str().to_owned();
