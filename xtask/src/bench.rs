@@ -13,9 +13,11 @@ mod log_throughput;
 mod prepared;
 mod process;
 mod run_true;
+mod scale;
 mod snapshot;
 mod tools;
 mod tutorial;
+mod watchers;
 
 use std::path::PathBuf;
 
@@ -49,20 +51,25 @@ impl Bench {
 
 type Entry = (&'static str, &'static str, fn(&Bench) -> Result<Vec<Figure>>);
 
-const BENCHES: [Entry; 7] = [
+const BENCHES: [Entry; 8] = [
     ("run-true", "`pikaci run` of a job that runs `true`, against act in host mode", run_true::bench),
     ("snapshot", "a tree of 20,000 files, first and unchanged, against `git worktree add`", snapshot::bench),
     ("log", "a job that prints 200 MB, against the same command piped into a file", log_throughput::bench),
     ("tutorial", "tutorials without a model: large diffs, and the first hundred commits", tutorial::bench),
     ("incus", "jobs in fresh Incus instances, against the same work as raw requests", incus::bench),
     ("prepared", "outputs that are built once, against building and copying them", prepared::bench),
+    (
+        "scale",
+        "a forge with a long history, against a young one and against nginx; many watchers",
+        scale::bench,
+    ),
     ("lane", "push to verdict against buildbot; memory of the forge; push to first log line", lane::bench),
 ];
 
 /// Which benches are run, and how.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// run-true, snapshot, log, tutorial, incus, prepared or lane; all of them when none is named.
+    /// run-true, snapshot, log, tutorial, incus, prepared, scale or lane; all of them when none is named.
     names: Vec<String>,
     /// Counted runs of each side; slow benches take fewer.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(3..=1000))]
@@ -96,7 +103,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn prepare(runs: usize) -> Result<Bench> {
     let packages = ["--package=pikaci-cli", "--package=pika-news", "--package=pika-tutorial"];
-    crate::cargo::run(&[&["build", "--release", "--bins"], &packages[..]].concat())?;
+    // In one go, so that nothing is compiled twice with other features.
+    crate::cargo::run(&[&["build", "--release", "--bins", "--example=add_history"], &packages[..]].concat())?;
     let target = crate::cargo::target_directory()?;
     Ok(Bench { binaries: target.join("release"), tools: target.join("bench-tools"), runs })
 }

@@ -1,21 +1,25 @@
 //! Who may do what: users, sessions, API tokens and one-time sign-in links.
 //!
-//! Invariants: every secret is stored as its hash; a disabled user has no rights from that moment on; whoever is signed
-//! in may read every repository of this forge, and [`User::can_read`] is the one place that says so.
+//! Invariants: every secret is stored as its hash; a disabled user has no rights from that moment on; what somebody may do
+//! is decided by [`Principal::decide`] and nowhere else.
 
+mod access;
+mod audit;
 mod authorization;
 mod secret;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use access::{Action, Decision, Principal, PublicRepositories, Refused, Resource, Role, Scope, Scopes};
+pub use audit::{Audit, AuditEntry};
 pub use authorization::{Presented, SESSION_COOKIE};
 pub use secret::{Secret, SecretHash, TOKEN_PREFIX};
 
-use crate::store::{Store, StoreError};
+use crate::store::{Identified, NewToken, Store, StoreError};
 
 /// How long a session lives after it was last used.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -39,17 +43,17 @@ pub struct User {
     pub is_admin: bool,
 }
 
-impl User {
-    /// Whether they may read a repository, its runs and its logs.
-    pub fn can_read(&self, repository: &str) -> bool {
-        // A name is asked for so that a policy per repository has one place to go.
-        !repository.is_empty()
-    }
-
-    /// Whether they may push, merge, close, rerun and cancel in a repository.
-    pub fn can_write(&self, repository: &str) -> bool {
-        self.can_read(repository)
-    }
+/// A user's role in a repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// Their name.
+    pub user: String,
+    /// `read`, `write` or `admin`.
+    pub role: String,
+    /// When it was given, in milliseconds since the Unix epoch.
+    pub granted_at_ms: i64,
+    /// Who gave it.
+    pub granted_by: String,
 }
 
 /// An API token, without its secret.
@@ -59,10 +63,14 @@ pub struct Token {
     pub id: i64,
     /// What its owner called it.
     pub title: String,
+    /// What it may be used for: words such as `read push write`.
+    pub scopes: String,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
     /// When it was last used, give or take an hour.
     pub used_at_ms: Option<i64>,
+    /// When it stops to work; never when absent.
+    pub expires_at_ms: Option<i64>,
 }
 
 /// Why something about identities was refused.
@@ -116,6 +124,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Authenticator {
     store: Store,
     clock: Clock,
+    public: Arc<RwLock<PublicRepositories>>,
 }
 
 impl Authenticator {
@@ -126,11 +135,30 @@ impl Authenticator {
 
     /// Uses the clock that is handed in.
     pub fn with_clock(store: Store, clock: Clock) -> Authenticator {
-        Authenticator { store, clock }
+        Authenticator { store, clock, public: Arc::default() }
+    }
+
+    /// Says which repositories everybody may read, from now on.
+    pub fn set_public(&self, public: PublicRepositories) {
+        *self.public.write().unwrap_or_else(PoisonError::into_inner) = public;
+    }
+
+    /// Somebody who has shown nothing.
+    pub fn anonymous(&self) -> Principal {
+        Principal::anonymous(self.public())
+    }
+
+    fn public(&self) -> PublicRepositories {
+        self.public.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes down what was done.
+    pub async fn audit(&self, entry: Audit) -> Result<(), AuthError> {
+        Ok(self.store.add_audit(entry, self.now_ms()).await?)
     }
 
     /// Finds who a session or token belongs to; `None` when it is unknown, expired or revoked, or its user disabled.
-    pub async fn identify(&self, presented: &Presented) -> Result<Option<User>, AuthError> {
+    pub async fn identify(&self, presented: &Presented) -> Result<Option<Principal>, AuthError> {
         match presented {
             Presented::Token(secret) => self.token(secret.reveal()).await,
             Presented::Session(secret) => self.session(secret).await,
@@ -138,28 +166,30 @@ impl Authenticator {
     }
 
     /// Finds who an API token belongs to.
-    pub async fn token(&self, text: &str) -> Result<Option<User>, AuthError> {
+    pub async fn token(&self, text: &str) -> Result<Option<Principal>, AuthError> {
         let Some(secret) = Secret::presented(text) else { return Ok(None) };
         if !text.starts_with(TOKEN_PREFIX) {
             return Ok(None);
         }
         let (hash, now) = (secret.hash(), self.now_ms());
-        let Some((user, used_at_ms)) = self.store.find_token_user(hash, now).await? else { return Ok(None) };
-        if used_at_ms.is_none_or(|used| now - used > millis(USE_NOTED_EVERY)) {
+        let Some(found) = self.store.find_token_user(hash, now).await? else { return Ok(None) };
+        if found.used_at_ms.is_none_or(|used| now - used > millis(USE_NOTED_EVERY)) {
             self.store.note_token_use(hash, now).await?;
         }
-        Ok(Some(user))
+        Ok(Some(self.principal(found)))
     }
 
-    async fn session(&self, secret: &Secret) -> Result<Option<User>, AuthError> {
+    async fn session(&self, secret: &Secret) -> Result<Option<Principal>, AuthError> {
         let (hash, now) = (secret.hash(), self.now_ms());
-        let Some((user, used_at_ms)) = self.store.find_session_user(hash, now).await? else {
-            return Ok(None);
-        };
-        if now - used_at_ms > millis(USE_NOTED_EVERY) {
+        let Some(found) = self.store.find_session_user(hash, now).await? else { return Ok(None) };
+        if found.used_at_ms.is_none_or(|used| now - used > millis(USE_NOTED_EVERY)) {
             self.store.extend_session(hash, now, now + millis(SESSION_LIFETIME)).await?;
         }
-        Ok(Some(user))
+        Ok(Some(self.principal(found)))
+    }
+
+    fn principal(&self, found: Identified) -> Principal {
+        Principal::new(found.user, found.roles, found.scopes, self.public())
     }
 
     /// Makes a user, or finds the one of that name. An existing one becomes an administrator if asked for, never less.
@@ -226,7 +256,13 @@ impl Authenticator {
     }
 
     /// Makes an API token. The secret is in nobody's hands but the caller's.
-    pub async fn create_token(&self, user: &User, title: &str) -> Result<Secret, AuthError> {
+    pub async fn create_token(
+        &self,
+        user: &User,
+        title: &str,
+        scopes: &Scopes,
+        lifetime: Option<Duration>,
+    ) -> Result<Secret, AuthError> {
         let title = title.trim();
         let length = title.chars().count();
         if length == 0 || length > TOKEN_TITLE_CHARS_MAX || title.chars().any(char::is_control) {
@@ -236,8 +272,15 @@ impl Authenticator {
             return Err(AuthError::TooManyTokens);
         }
         let secret = Secret::random_token()?;
-        let added = self.store.add_token(user.id, title.to_owned(), secret.hash(), self.now_ms());
-        self.added(user, added.await?)?;
+        let now = self.now_ms();
+        let new = NewToken {
+            user_id: user.id,
+            title: title.to_owned(),
+            hash: secret.hash(),
+            scopes: scopes.clone(),
+            expires_at_ms: lifetime.map(|lifetime| now.saturating_add(millis(lifetime))),
+        };
+        self.added(user, self.store.add_token(new, now).await?)?;
         Ok(secret)
     }
 

@@ -34,6 +34,7 @@
           const other = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
           if (other && other.innerHTML !== part.innerHTML && !part.contains(document.activeElement)) {
             part.replaceWith(document.importNode(other, true));
+            if (part.dataset.live === "tutorial") mark(fresh);
           }
         }
         if (fresh.title) document.title = fresh.title;
@@ -89,6 +90,27 @@
   function watchFiles() {
     for (const file of document.querySelectorAll("details.file[data-src]")) {
       file.addEventListener("toggle", () => { if (file.open) fill(file); });
+    }
+  }
+  // Another tutorial shows other lines, and another head has other files. What is open stays open.
+  function mark(fresh) {
+    const [now, then] = [document, fresh].map((page) => page.querySelector("[data-changes-of]"));
+    if (!now || !then) return;
+    if (now.dataset.changesOf !== then.dataset.changesOf) {
+      now.replaceWith(document.importNode(then, true));
+      watchFiles();
+      return;
+    }
+    for (const file of now.querySelectorAll("details.file[id]")) {
+      const other = fresh.getElementById(file.id);
+      if (!other) continue;
+      const [shown, marked] = [file, other].map((part) => part.querySelector(".diff"));
+      if ("src" in other.dataset) {
+        file.dataset.src = other.dataset.src;
+        if (file.open) fill(file);
+      } else if (shown && marked && shown.innerHTML !== marked.innerHTML) {
+        shown.replaceWith(document.importNode(marked, true));
+      }
     }
   }
   async function go(number, target) {

@@ -280,9 +280,23 @@ impl Diff {
         self.files.iter().fold((0, 0), |(added, removed), file| (added + file.added, removed + file.removed))
     }
 
-    /// How many bytes were parsed.
-    pub fn source_bytes(&self) -> usize {
-        self.source.len()
+    /// About how much memory it takes: its text, and what is known of each line, hunk and file. Short lines take more for
+    /// what is known of them than for their text.
+    pub fn memory_bytes(&self) -> usize {
+        let of_hunk = |hunk: &Hunk| {
+            size_of::<Hunk>()
+                + hunk.lines.capacity() * size_of::<Line>()
+                + hunk.old.capacity() * size_of::<LineRange>()
+                + hunk.header.capacity()
+                + hunk.digest.capacity()
+                // The id is a key of the index as well.
+                + 2 * hunk.id.0.capacity()
+                + size_of::<(HunkId, (usize, usize))>()
+        };
+        let of_file = |file: &FileChange| {
+            size_of::<FileChange>() + file.path.capacity() + file.hunks.iter().map(of_hunk).sum::<usize>()
+        };
+        self.source.len() + self.files.iter().map(of_file).sum::<usize>()
     }
 
     /// A digest of all hunks and their paths, in hexadecimal: equal for two diffs that change the same.

@@ -1,7 +1,7 @@
 //! What changed between two versions of a change: "since you last looked". Both are compared with their own bases, so that
 //! a rebase by itself is no change.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::builtin::explain_by_program;
 use crate::check::Checked;
@@ -10,6 +10,9 @@ use crate::sources::Sources;
 
 /// How much of an old hunk's changed lines a new one must have to be the same one, changed: one in this many.
 const SHARE: usize = 3;
+/// A line that more new hunks of a file have than this tells none of them from another, and is not looked at: so the time
+/// grows with the lines, whatever they hold.
+const HUNKS_WITH_LINE_MAX: usize = 32;
 
 /// The difference between two diffs, by hunks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,13 +33,12 @@ impl Interdiff {
         let matched = match_equal(old, new);
         let is_old_matched: HashSet<&HunkId> = matched.iter().map(|(old, _)| *old).collect();
         let is_new_matched: HashSet<&HunkId> = matched.iter().map(|(_, new)| *new).collect();
-        let left: Vec<HunkRef<'_>> = new.hunks().filter(|hunk| !is_new_matched.contains(hunk.id())).collect();
+        let left = Changed::new(new.hunks().filter(|hunk| !is_new_matched.contains(hunk.id())));
         let mut changed: HashSet<&HunkId> = HashSet::new();
         let mut interdiff = Interdiff::default();
         for hunk in old.hunks().filter(|hunk| !is_old_matched.contains(hunk.id())) {
             // Two hunks may have grown into one, so a new one may stand for several.
-            let alike: Vec<&HunkId> =
-                left.iter().filter(|other| is_alike(hunk, **other)).map(|other| other.id()).collect();
+            let alike = left.list_alike(hunk);
             if alike.is_empty() {
                 interdiff.taken_back.push(hunk.id().clone());
             }
@@ -108,15 +110,15 @@ impl Interdiff {
 /// Pairs hunks with equal lines: first those at the same path, then, where only one is left of each, those of moved files.
 fn match_equal<'a>(old: &'a Diff, new: &'a Diff) -> Vec<(&'a HunkId, &'a HunkId)> {
     let mut matched = Vec::new();
-    let mut waiting: HashMap<(&[u8], &str), Vec<HunkRef<'a>>> = HashMap::new();
+    let mut waiting: HashMap<(&[u8], &str), VecDeque<HunkRef<'a>>> = HashMap::new();
     for hunk in old.hunks() {
-        waiting.entry((&hunk.file().path, &hunk.hunk().digest)).or_default().push(hunk);
+        waiting.entry((&hunk.file().path, &hunk.hunk().digest)).or_default().push_back(hunk);
     }
     let mut left: HashMap<&str, Vec<HunkRef<'a>>> = HashMap::new();
     for hunk in new.hunks() {
         let digest = hunk.hunk().digest.as_str();
-        match waiting.get_mut(&(hunk.file().path.as_slice(), digest)).filter(|list| !list.is_empty()) {
-            Some(list) => matched.push((list.remove(0).id(), hunk.id())),
+        match waiting.get_mut(&(hunk.file().path.as_slice(), digest)).and_then(VecDeque::pop_front) {
+            Some(old) => matched.push((old.id(), hunk.id())),
             None => left.entry(digest).or_default().push(hunk),
         }
     }
@@ -132,24 +134,52 @@ fn match_equal<'a>(old: &'a Diff, new: &'a Diff) -> Vec<(&'a HunkId, &'a HunkId)
     matched
 }
 
-/// Whether a new hunk has a good part of what an old one of the same file changed.
-fn is_alike(old: HunkRef<'_>, new: HunkRef<'_>) -> bool {
-    let (before, after) = (old.file(), new.file());
-    let is_same_file = before.path == after.path || after.old_path.as_ref() == Some(&before.path);
-    if !is_same_file {
-        return false;
+/// The hunks of a new diff by the lines that they change.
+struct Changed<'a> {
+    hunks: Vec<HunkRef<'a>>,
+    /// By the path that an old hunk may be known by, and the line.
+    by_line: HashMap<(&'a [u8], &'a [u8]), Vec<usize>>,
+}
+
+impl<'a> Changed<'a> {
+    fn new(hunks: impl Iterator<Item = HunkRef<'a>>) -> Changed<'a> {
+        let hunks: Vec<HunkRef<'a>> = hunks.collect();
+        let mut by_line: HashMap<(&[u8], &[u8]), Vec<usize>> = HashMap::new();
+        for (index, hunk) in hunks.iter().enumerate() {
+            let file = hunk.file();
+            let renamed = file.old_path.as_ref().filter(|old| **old != file.path);
+            let lines: HashSet<&[u8]> = changed_lines(*hunk).collect();
+            for path in std::iter::once(&file.path).chain(renamed) {
+                for line in &lines {
+                    by_line.entry((path, line)).or_default().push(index);
+                }
+            }
+        }
+        Changed { hunks, by_line }
     }
-    fn changes(hunk: HunkRef<'_>) -> impl Iterator<Item = &[u8]> {
-        let changed = hunk.hunk().lines.iter().filter(|line| line.kind.is_change());
-        changed.map(move |line| hunk.marked(line)).filter(|line| line.len() > 2)
+
+    /// The hunks that have a good part of what an old one of the same file changed.
+    fn list_alike(&self, old: HunkRef<'_>) -> Vec<&'a HunkId> {
+        let (mut all, mut common) = (0, BTreeMap::<usize, usize>::new());
+        for line in changed_lines(old) {
+            let found = self.by_line.get(&(old.file().path.as_slice(), line)).map_or(&[][..], Vec::as_slice);
+            if found.len() > HUNKS_WITH_LINE_MAX {
+                continue;
+            }
+            all += 1;
+            for index in found {
+                *common.entry(*index).or_default() += 1;
+            }
+        }
+        let alike = common.into_iter().filter(|(_, common)| common * SHARE >= all);
+        alike.map(|(index, _)| self.hunks[index].id()).collect()
     }
-    let lines: HashSet<&[u8]> = changes(new).collect();
-    let (mut all, mut common) = (0, 0);
-    for line in changes(old) {
-        all += 1;
-        common += usize::from(lines.contains(line));
-    }
-    common > 0 && common * SHARE >= all
+}
+
+/// The lines that a hunk adds and removes, with their marks; empty ones are everywhere.
+fn changed_lines<'a>(hunk: HunkRef<'a>) -> impl Iterator<Item = &'a [u8]> {
+    let changed = hunk.hunk().lines.iter().filter(|line| line.kind.is_change());
+    changed.map(move |line| hunk.marked(line)).filter(|line| line.len() > 2)
 }
 
 #[cfg(test)]
@@ -185,6 +215,18 @@ mod tests {
         assert_eq!(counts(&[ONE, TWO], &[&format!("{ONE} between\n{TWO}")]), (0, 1, 0, 0));
         // The same lines twice, and then once.
         assert_eq!(counts(&[TWO, TWO], &[TWO]), (1, 0, 0, 1));
+    }
+
+    #[test]
+    fn a_line_that_every_hunk_has_pairs_none_and_costs_no_time() {
+        let hunks = |last: &str| -> Vec<String> {
+            (0..20_000).map(|number| format!("+same line everywhere\n+own {number} {last}\n")).collect()
+        };
+        let (old, new) = (hunks("before"), hunks("after"));
+        let (old, new): (Vec<&str>, Vec<&str>) =
+            (old.iter().map(String::as_str).collect(), new.iter().map(String::as_str).collect());
+        // Compared pair by pair these are 400 million comparisons.
+        assert_eq!(counts(&old, &new), (0, 0, 20_000, 20_000));
     }
 
     #[test]

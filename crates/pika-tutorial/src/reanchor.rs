@@ -3,7 +3,7 @@
 //! Invariant: afterwards all evidence is in the diff of the new head. A step of which anything is gone says which head it
 //! was written for, and counts for no hunk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::coverage;
 use crate::diff::{Diff, HunkRef};
@@ -22,10 +22,12 @@ pub struct Reanchored {
 
 /// Carries a tutorial over. Hunks are found by their digests, at best in the same file.
 pub fn reanchor(tutorial: &Tutorial, about: &About, diff: &Diff) -> Reanchored {
-    let mut by_digest: HashMap<&str, Vec<HunkRef<'_>>> = HashMap::new();
+    let mut by_digest: HashMap<&str, Same<'_>> = HashMap::new();
     for hunk in diff.hunks() {
-        by_digest.entry(&hunk.hunk().digest).or_default().push(hunk);
+        let same = by_digest.entry(&hunk.hunk().digest).or_default();
+        same.by_path.entry(hunk.file().display_path()).or_default().push(hunk);
     }
+    let paths: HashSet<String> = diff.files().iter().map(crate::diff::FileChange::display_path).collect();
     let mut moved = Tutorial { about: about.clone(), files: FileEntry::list(diff), ..tutorial.clone() };
     let mut stale = 0;
     for step in &mut moved.steps {
@@ -39,7 +41,7 @@ pub fn reanchor(tutorial: &Tutorial, about: &About, diff: &Diff) -> Reanchored {
         if step.evidence.is_empty() {
             step.state = StepState::Unsupported;
         }
-        step.affected_files.retain(|path| diff.files().iter().any(|file| file.display_path() == *path));
+        step.affected_files.retain(|path| paths.contains(path));
         for evidence in &step.evidence {
             if !step.affected_files.contains(&evidence.path) {
                 step.affected_files.push(evidence.path.clone());
@@ -51,16 +53,22 @@ pub fn reanchor(tutorial: &Tutorial, about: &About, diff: &Diff) -> Reanchored {
     Reanchored { kept: moved.steps.len() - stale, stale, tutorial: moved }
 }
 
+/// The hunks with the same lines.
+#[derive(Default)]
+struct Same<'a> {
+    by_path: HashMap<String, Vec<HunkRef<'a>>>,
+}
+
 /// The same place in the new diff. Of several hunks with the same lines, the one in the same file, if it is one alone.
-fn find(evidence: &Evidence, by_digest: &HashMap<&str, Vec<HunkRef<'_>>>) -> Option<Evidence> {
+fn find(evidence: &Evidence, by_digest: &HashMap<&str, Same<'_>>) -> Option<Evidence> {
     let same = by_digest.get(evidence.digest.as_str())?;
-    let here: Vec<&HunkRef<'_>> =
-        same.iter().filter(|hunk| hunk.file().display_path() == evidence.path).collect();
-    let of_id = here.iter().find(|hunk| *hunk.id() == evidence.hunk).copied();
-    let hunk = match (of_id, &here[..], &same[..]) {
+    let here = same.by_path.get(&evidence.path).map_or(&[][..], Vec::as_slice);
+    let of_id = here.iter().find(|hunk| *hunk.id() == evidence.hunk);
+    let mut files = same.by_path.values();
+    let hunk = match (of_id, here, files.next().map(Vec::as_slice), files.next()) {
         (Some(hunk), ..) => hunk,
-        (None, [only], _) => only,
-        (None, [], [only]) => only,
+        (None, [only], ..) => only,
+        (None, [], Some([only]), None) => only,
         _ => return None,
     };
     Some(Evidence { path: hunk.file().display_path(), hunk: hunk.id().clone(), ..evidence.clone() })

@@ -118,9 +118,22 @@ pub(crate) struct Execution {
     /// What is printed
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) output: Format,
+    /// A secret for the jobs that name it, from a file; may be repeated
+    #[arg(long = "secret", value_name = "NAME=FILE", value_parser = secret_file)]
+    pub(crate) secrets: Vec<(String, PathBuf)>,
+    /// Reads secrets from standard input: one JSON object of names and base64
+    #[arg(long, hide = true)]
+    pub(crate) secrets_stdin: bool,
     /// The name of the new run
     #[arg(long, value_name = "ID", hide = true)]
     pub(crate) run_id: Option<RunId>,
+}
+
+fn secret_file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), file.into())),
+        _ => Err("write NAME=FILE, such as DEPLOY_KEY=keys/deploy".to_owned()),
+    }
 }
 
 /// `pikaci resume`

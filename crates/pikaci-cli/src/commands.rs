@@ -17,6 +17,7 @@ mod prepared_outputs;
 mod rerun;
 mod resume;
 mod run;
+mod secrets;
 mod session;
 mod status;
 mod sweep;

@@ -95,6 +95,8 @@ impl Fixture {
             rerun_of: None,
             backoff: Backoff([Duration::from_millis(1); 2]),
             nix: crate::prepared::NixConfig::default(),
+            secrets: crate::Secrets::default(),
+            lost_secrets: Vec::new(),
         }
     }
 

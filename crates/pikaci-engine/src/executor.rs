@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::host_log::HostLog;
+use crate::secrets::Told;
 
 /// A future that an executor hands out.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -77,6 +78,8 @@ pub struct Attempt {
     pub scratch_dir: PathBuf,
     /// What the guest sees beside the snapshot, read-only.
     pub shares: Vec<Share>,
+    /// What the guest runner is told about the job's secrets. Never written anywhere.
+    pub secrets: Option<Told>,
     /// For a job that prepares an output: a folder of this attempt alone, in which `out` becomes the output.
     pub output_dir: Option<PathBuf>,
     /// What the executor did.
@@ -140,6 +143,8 @@ impl Attempt {
             shares: self.shares.clone(),
             output_dir: self.output_dir.clone(),
             host_log: self.host_log.again()?,
+            // Builds get none: their outputs are given to other branches too.
+            secrets: None,
             reports: self.reports.clone(),
         })
     }
@@ -236,6 +241,7 @@ pub(crate) fn sample_shell_job(id: &str, command: &str) -> JobSpec {
         artifacts: Vec::new(),
         junit: Vec::new(),
         prepared: Vec::new(),
+        secrets: Vec::new(),
         image: "pikaci/dev".to_owned(),
         instance: pikaci::InstanceType::default(),
         cpus: 2,

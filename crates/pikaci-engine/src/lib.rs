@@ -6,6 +6,7 @@
 //! - **executor**: makes a guest for one attempt at a job, runs the command in it, and reports facts.
 //! - **dispatch**: decides which job may start, which is skipped, and which is tried again.
 //! - **prepared output**: what a job of its own builds once for the same inputs, mounted into the jobs that name it.
+//! - **secret**: what a job gets as a file in its guest's memory; the process that was given it is the only one that has it.
 //! - **slot**: the right to run one job; a run has so many.
 //! - **sweep**: finishing the records of runs whose process is gone.
 //!
@@ -24,6 +25,7 @@ pub mod image;
 pub mod prepared;
 pub mod recover;
 pub mod run;
+pub mod secrets;
 pub mod snapshot;
 
 pub use executor::Executor;
@@ -31,4 +33,5 @@ pub use executor::incus::{IncusExecutor, IncusSettings, PoolSettings};
 pub use executor::local::{LocalConfig, LocalExecutor};
 pub use recover::sweep;
 pub use run::{ResumeError, RunError, RunRequest, rerun, resume, run};
+pub use secrets::{SecretError, Secrets};
 pub use snapshot::Source;

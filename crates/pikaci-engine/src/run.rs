@@ -85,6 +85,8 @@ struct OwnSite {
     nix: prepared::NixConfig,
     is_asked: bool,
     needed: Vec<(String, Digest)>,
+    /// A secret of the job that the run had, and has no more.
+    lost_secret: Option<String>,
 }
 
 impl OwnSite {
@@ -94,6 +96,12 @@ impl OwnSite {
             let (state, executor, nix) = (&self.state, self.executor.as_ref(), &self.nix);
             let site = Site { state, executor, nix, is_asked: self.is_asked, needed: self.needed.clone() };
             return prepared::realise(&site, attempt, output, begun, cancel).await;
+        }
+        if let (Some(name), Begun::Not) = (&self.lost_secret, &begun) {
+            let detail =
+                format!("the secret {name} went with the pikaci that was given it; run the target anew");
+            attempt.host_log.line(&detail);
+            return Made { execution: resume::over(attempt, GuestExit::NoResult { detail }), output: None };
         }
         let execution = match begun {
             Begun::Not => self.executor.execute(attempt, cancel).await,
@@ -187,6 +195,7 @@ impl Run<'_> {
             run_id: run_id.clone(),
             target_id: self.request.target_id.clone(),
             jobs: self.request.jobs.clone(),
+            secrets: self.request.secrets.names().map(str::to_owned).collect(),
         };
         let plan_path = self.writer.write_plan(&plan)?;
         let jobs = plan.jobs.iter().map(|job| job.id.clone()).collect();
@@ -347,6 +356,7 @@ impl Run<'_> {
             nix: self.request.nix.clone(),
             is_asked: self.request.asks_for_builds(),
             needed: needed.collect(),
+            lost_secret: spec.and_then(|spec| self.request.find_lost_secret(&spec.secrets)),
         }
     }
 
@@ -404,6 +414,7 @@ impl Run<'_> {
         let (state, run_id) = (&self.request.state, &self.request.run_id);
         let spec = self.spec(job).ok_or(())?.clone();
         let shares = spec.prepared.iter().filter_map(|name| self.shares_of(name)).flatten().collect();
+        let spec_secrets = spec.secrets.clone();
         let new_folder = || Store::new(state).new_folder(run_id, job.as_str(), number);
         let output_dir = spec.output.as_ref().map(|_| new_folder());
         let host_log = HostLog::open(&state.host_log(run_id, job)).map_err(|_| ())?;
@@ -416,6 +427,7 @@ impl Run<'_> {
             snapshot_digest: frozen.digest.clone(),
             artifacts_dir: state.artifacts_dir(run_id, job),
             scratch_dir: state.run_dir(run_id).join("scratch").join(format!("{job}-{number}")),
+            secrets: self.request.secrets.for_job(&spec_secrets),
             shares,
             output_dir,
             host_log,

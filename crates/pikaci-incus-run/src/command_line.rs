@@ -33,6 +33,7 @@ stop tells the runner to end its job.
   --artifacts DIR          log, result and what is kept    [/artifacts]
   --cargo-home DIR         CARGO_HOME                      [/cargo-home]
   --cargo-target DIR       CARGO_TARGET_DIR                [/cargo-target]
+  --secrets-dir DIR        where the job finds its secrets [/run/pikaci-secrets]
   --sentinel DIR=DIGEST    refuse unless DIR/.pikaci-share holds DIGEST; may be repeated
   --witness FILE=BYTES     refuse unless FILE is there and has so many bytes; may be repeated
   --sentinel-wait-ms N     how long they may take to appear        [0]
@@ -40,6 +41,7 @@ stop tells the runner to end its job.
   --log-bytes-max N        how much of the output is kept  [1073741824]
   --detach                 outlive whoever started it
   --run-dir DIR            says which runner has the job   [/run/pikaci with --detach, else none]
+  --secrets                read secrets from standard input, before anything else; a detached job included
   --lifeline               stop when standard input ends
   --quiet                  print nothing of the command's output
   --same-user              run the command as the runner's own user
@@ -76,6 +78,8 @@ pub enum Invocation {
         log_bytes_max: u64,
         /// What says which runner has the job.
         run_folder: PathBuf,
+        /// Whether the job reads secrets from standard input.
+        has_secrets: bool,
     },
     /// Be that process.
     RunDetached {
@@ -182,6 +186,7 @@ impl Invocation {
                 "--from" if is_follow => offset = number("--from", value("--from")?)?,
                 "--snapshot" if is_run => paths.snapshot = value("--snapshot")?.into(),
                 "--cargo-home" if is_run => paths.cargo_home = value("--cargo-home")?.into(),
+                "--secrets-dir" if is_run => paths.secrets = value("--secrets-dir")?.into(),
                 "--cargo-target" if is_run => paths.cargo_target = value("--cargo-target")?.into(),
                 "--sentinel" if is_run => options.sentinels.push(sentinel(value("--sentinel")?)?),
                 "--witness" if is_run => options.sentinels.push(witness(value("--witness")?)?),
@@ -197,6 +202,7 @@ impl Invocation {
                     options.log_bytes_max = number("--log-bytes-max", value("--log-bytes-max")?)?;
                 }
                 "--detach" if is_run => is_detached = true,
+                "--secrets" if is_run => options.has_secrets = true,
                 "--lifeline" if is_run => options.has_lifeline = true,
                 "--same-user" if is_run => options.keeps_user = true,
                 "--grace-ms" if is_run => {
@@ -211,9 +217,13 @@ impl Invocation {
         let (is_quiet, log_bytes_max) = (options.is_quiet, options.log_bytes_max);
         let chosen = run_folder.clone().unwrap_or_else(|| PathBuf::from(RUN_FOLDER_PATH));
         Ok(match verb {
-            Verb::Run if is_detached => {
-                Invocation::Detach { paths, is_quiet, log_bytes_max, run_folder: chosen }
-            }
+            Verb::Run if is_detached => Invocation::Detach {
+                paths,
+                is_quiet,
+                log_bytes_max,
+                run_folder: chosen,
+                has_secrets: options.has_secrets,
+            },
             Verb::Run => Invocation::Run { paths, options, run_folder },
             Verb::RunDetached => {
                 options.is_quiet = true;

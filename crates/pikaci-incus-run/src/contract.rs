@@ -18,6 +18,10 @@ pub const CARGO_HOME_PATH: &str = "/cargo-home";
 pub const CARGO_TARGET_PATH: &str = "/cargo-target";
 /// Which job was started in this guest, and by which runner. On a file system that a boot empties.
 pub const RUN_FOLDER_PATH: &str = "/run/pikaci";
+/// Where a job finds its secrets, each in a file of its name. On a file system in memory.
+pub const SECRETS_PATH: &str = "/run/pikaci-secrets";
+/// Holds that folder, for a job that has secrets.
+pub const SECRETS_VARIABLE: &str = "PIKACI_SECRETS";
 /// The file at the root of every share that holds its digest.
 pub const SENTINEL_NAME: &str = ".pikaci-share";
 

@@ -42,6 +42,7 @@ pub(crate) fn start(
     arguments: &[OsString],
     run_folder: &Path,
     paths: &GuestPaths,
+    has_secrets: bool,
 ) -> Result<(), DetachError> {
     let folder = open_run_folder(run_folder, paths)?;
     if !matches!(folder.state()?, State::Unclaimed) {
@@ -51,7 +52,8 @@ pub(crate) fn start(
     let mut command = Command::new("/proc/self/exe");
     command.arg0("pikaci-incus-run").args(words_before).arg(DETACHED_VERB);
     command.args(arguments.iter().skip_while(|word| *word == "run"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let stdin = if has_secrets { Stdio::inherit() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(failed)?;
     let mut message = String::new();
     if let Some(mut words) = child.stdout.take() {
@@ -91,8 +93,10 @@ pub(crate) fn run_detached(
     };
     // What an earlier job left is gone before anybody follows. What cannot be removed refuses this one, below.
     let _ = run::clear_earlier(paths);
+    // Only who has the job reads them.
+    let secrets = crate::read_secrets(options);
     let _ = dup2_stdout(&null);
-    let ended = run::run(&orders, environment, paths, options);
+    let ended = run::run(&orders, environment, paths, options, secrets);
     if !ended.is_written {
         let _ = claim.refuse(ended.report.message.as_deref().unwrap_or("refused"));
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::contract::{
-    ARTIFACTS_PATH, CARGO_HOME_PATH, CARGO_TARGET_PATH, COMMAND_VARIABLE, RUN_AS_ROOT_VARIABLE,
+    ARTIFACTS_PATH, CARGO_HOME_PATH, CARGO_TARGET_PATH, COMMAND_VARIABLE, RUN_AS_ROOT_VARIABLE, SECRETS_PATH,
     SENTINEL_NAME, SNAPSHOT_PATH, TIMEOUT_VARIABLE,
 };
 
@@ -35,6 +35,8 @@ pub struct GuestPaths {
     pub cargo_home: PathBuf,
     /// `CARGO_TARGET_DIR`.
     pub cargo_target: PathBuf,
+    /// Where the job finds its secrets.
+    pub secrets: PathBuf,
 }
 
 impl Default for GuestPaths {
@@ -44,6 +46,7 @@ impl Default for GuestPaths {
             artifacts: PathBuf::from(ARTIFACTS_PATH),
             cargo_home: PathBuf::from(CARGO_HOME_PATH),
             cargo_target: PathBuf::from(CARGO_TARGET_PATH),
+            secrets: PathBuf::from(SECRETS_PATH),
         }
     }
 }
@@ -117,6 +120,12 @@ pub enum JobError {
     NoNetwork {
         /// How long was waited.
         after: Duration,
+    },
+    /// The job was to have secrets.
+    #[error("cannot read the job's secrets: {why}")]
+    Secrets {
+        /// What is wrong with them.
+        why: String,
     },
     /// There is no such user.
     #[error("there is no user {user} in /etc/passwd; this image was not made for pikaci")]

@@ -10,6 +10,7 @@
 //! - **share**: a read-only mount; its **sentinel** holds its digest and proves that it is there.
 //! - **run folder**: says which runner has the guest's job; `run --detach` claims it, `follow` and `stop` find the runner by it.
 //! - **follower**: prints a job's log and hands over its result. The job does not depend on it.
+//! - **secret**: a text that a job gets as a file in its guest's memory, and that its log shows masked.
 //! - **lifeline**: the runner's standard input, held open by whoever started it; its end is the order to stop.
 
 mod command_line;
@@ -18,6 +19,7 @@ mod detach;
 mod follow;
 mod guest_log;
 mod job;
+mod mask;
 mod network;
 mod orders;
 mod processes;
@@ -25,6 +27,7 @@ mod pump;
 mod report;
 mod run;
 mod run_folder;
+mod secrets;
 mod user;
 
 use std::error::Error;
@@ -35,7 +38,8 @@ use std::path::Path;
 pub use command_line::{Invocation, UsageError};
 pub use contract::{
     ARTIFACTS_PATH, CARGO_HOME_PATH, CARGO_TARGET_PATH, COMMAND_VARIABLE, LOG_BYTES_MAX, LOG_NAME,
-    RESULT_NAME, RUN_AS_ROOT_VARIABLE, RUN_FOLDER_PATH, SENTINEL_NAME, SNAPSHOT_PATH, TIMEOUT_VARIABLE, USER,
+    RESULT_NAME, RUN_AS_ROOT_VARIABLE, RUN_FOLDER_PATH, SECRETS_PATH, SECRETS_VARIABLE, SENTINEL_NAME,
+    SNAPSHOT_PATH, TIMEOUT_VARIABLE, USER,
 };
 pub use job::{GuestJob, GuestPaths, JobError};
 pub use report::{GuestReport, GuestStatus};
@@ -46,6 +50,7 @@ use follow::{FollowError, Following, StopSignals};
 use orders::{Orders, Sources};
 use report::WrittenReport;
 use run_folder::{RunFolder, RunFolderError, State};
+use secrets::Secrets;
 
 /// The exit code when the command was never started.
 pub const EXIT_REFUSED: u8 = 125;
@@ -76,12 +81,12 @@ pub fn main(
         Invocation::Run { paths, options, run_folder } => {
             run_here(environment, &paths, &options, run_folder.as_deref())
         }
-        Invocation::Detach { paths, is_quiet, log_bytes_max, run_folder } => {
+        Invocation::Detach { paths, is_quiet, log_bytes_max, run_folder, has_secrets } => {
             let offset = if is_quiet { None } else { Some(0) };
             let artifacts = &paths.artifacts;
             let following = Following { run_folder: &run_folder, artifacts, offset, log_bytes_max };
             let followed = StopSignals::listen().map_err(|error| one_line(&error)).and_then(|signals| {
-                detach::start(words_before, &arguments, &run_folder, &paths)
+                detach::start(words_before, &arguments, &run_folder, &paths, has_secrets)
                     .map_err(|error: DetachError| one_line(&error))?;
                 following.follow(signals).map_err(|error| one_line(&error))
             });
@@ -110,6 +115,8 @@ fn run_here(
     options: &RunOptions,
     run_folder: Option<&Path>,
 ) -> u8 {
+    // Before anybody else looks at standard input.
+    let secrets = read_secrets(options);
     let sources = Sources { has_lifeline: options.has_lifeline, heeds_hangup: true };
     let orders = match Orders::listen(sources) {
         Ok(orders) => orders,
@@ -125,11 +132,16 @@ fn run_here(
         }
         Some((_, Err(error))) => return refuse(&one_line(&error)),
     };
-    let report = run::run(&orders, environment, paths, options).report;
+    let report = run::run(&orders, environment, paths, options, secrets).report;
     if report.status == GuestStatus::Refused {
         refuse(report.message.as_deref().unwrap_or("refused"));
     }
     report.exit_code_of_runner()
+}
+
+/// Reads the job's secrets, when it has any.
+fn read_secrets(options: &RunOptions) -> Result<Secrets, JobError> {
+    if options.has_secrets { Secrets::read(std::io::stdin().lock()) } else { Ok(Secrets::default()) }
 }
 
 /// Prints a result as it is, to standard error: standard output is the log's.

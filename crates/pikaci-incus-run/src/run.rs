@@ -17,16 +17,18 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::process::Pid;
 
-use crate::contract::{LOG_BYTES_MAX, LOG_NAME, PATH_DEFAULT, RESULT_NAME};
+use crate::contract::{LOG_BYTES_MAX, LOG_NAME, PATH_DEFAULT, RESULT_NAME, SECRETS_VARIABLE};
 use crate::follow::Tee;
 use crate::guest_log::{GuestLog, clear};
 use crate::job::{GuestJob, GuestPaths, JobError, Sentinel, make_folder};
+use crate::mask::Masker;
 use crate::network::{self, Watch};
 use crate::one_line;
 use crate::orders::{Orders, Stop, Wakeup};
 use crate::processes;
 use crate::pump::Pump;
 use crate::report::{GuestReport, GuestStatus};
+use crate::secrets::Secrets;
 use crate::user::CommandUser;
 
 /// What a command inherits from the runner's own environment, when it is set there.
@@ -48,6 +50,8 @@ pub struct RunOptions {
     pub log_bytes_max: u64,
     /// Whether the end of standard input is an order to stop.
     pub has_lifeline: bool,
+    /// Whether secrets are read from standard input.
+    pub has_secrets: bool,
     /// Whether the command's output is not printed.
     pub is_quiet: bool,
     /// Whether the command runs as the runner's own user.
@@ -64,6 +68,7 @@ impl Default for RunOptions {
             network_wait: Duration::ZERO,
             log_bytes_max: LOG_BYTES_MAX,
             has_lifeline: false,
+            has_secrets: false,
             is_quiet: false,
             keeps_user: false,
             grace: Duration::from_secs(5),
@@ -96,9 +101,14 @@ pub(crate) fn run(
     environment: &dyn Fn(&str) -> Option<OsString>,
     paths: &GuestPaths,
     options: &RunOptions,
+    secrets: Result<Secrets, JobError>,
 ) -> Ended {
-    let (mut report, tee) = match prepare(orders, environment, paths, options) {
-        Ok(prepared) => prepared.run(orders, options),
+    let prepared = secrets.map_err(NotStarted::from).and_then(|secrets| {
+        let prepared = prepare(orders, environment, paths, options, &secrets)?;
+        Ok((prepared, Masker::new(secrets.masks())))
+    });
+    let (mut report, tee) = match prepared {
+        Ok((prepared, masker)) => prepared.run(orders, options, masker),
         Err(NotStarted::Refused(error)) => (GuestReport::refused(one_line(&error)), None),
         Err(NotStarted::Stopped(stop)) => {
             let message = format!("{} before the command was started", stop.reason());
@@ -140,6 +150,7 @@ fn prepare(
     environment: &dyn Fn(&str) -> Option<OsString>,
     paths: &GuestPaths,
     options: &RunOptions,
+    secrets: &Secrets,
 ) -> Result<Prepared, NotStarted> {
     make_folder(&paths.artifacts)?;
     clear_earlier(paths)?;
@@ -152,6 +163,7 @@ fn prepare(
         make_folder(folder)?;
         user.own(folder)?;
     }
+    secrets.write(&paths.secrets, &user)?;
     let home = home(&user, environment)?;
     let log_path = paths.artifacts.join(LOG_NAME);
     let opened =
@@ -161,6 +173,9 @@ fn prepare(
     command.arg("-c").arg(&job.command).current_dir(&paths.snapshot);
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).process_group(0);
     set_environment(&mut command, environment, paths, &user, &home);
+    if options.has_secrets {
+        command.env(SECRETS_VARIABLE, &paths.secrets);
+    }
     if let Some((user, group)) = user.switch {
         command.uid(user).gid(group);
     }
@@ -262,7 +277,7 @@ fn set_environment(
 }
 
 impl Prepared {
-    fn run(mut self, orders: &Orders, options: &RunOptions) -> (GuestReport, Option<Tee>) {
+    fn run(mut self, orders: &Orders, options: &RunOptions, masker: Masker) -> (GuestReport, Option<Tee>) {
         let refused = |message| (GuestReport::refused(message), None);
         processes::adopt_orphans();
         let (start, started_at) = (Instant::now(), Timestamp::now());
@@ -273,7 +288,7 @@ impl Prepared {
         // Now only the command holds the pipe open.
         drop(self.command);
         let group = Pid::from_child(&child);
-        let pump = self.log.writer().map(|log| Pump::start(self.output, log, options.log_bytes_max));
+        let pump = self.log.writer().map(|log| Pump::start(self.output, log, masker, options.log_bytes_max));
         let tee = if options.is_quiet {
             None
         } else {

@@ -27,7 +27,8 @@ fn reads_whole<T: DeserializeOwned + serde::Serialize>(example: &str) -> T {
 fn the_manifests_are_manifests() {
     let mut examples = self::examples(include_str!("../../../docs/formats/manifest.md"), "toml");
     examples.extend(self::examples(include_str!("../../../docs/formats/prepared.md"), "toml"));
-    assert_eq!(examples.len(), 4);
+    examples.extend(self::examples(include_str!("../../../docs/formats/secrets.md"), "toml"));
+    assert_eq!(examples.len(), 5);
     for example in examples {
         if let Err(error) = Manifest::parse(example) {
             panic!("{example}\n{error}");

@@ -41,6 +41,9 @@ pub struct JobSpec {
     /// Names of the prepared outputs that are mounted.
     #[serde(default)]
     pub prepared: Vec<String>,
+    /// Names of the secrets that it gets as files, when the run has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// The image's alias or fingerprint.
     pub image: String,
     /// What kind of instance it runs in.
@@ -55,6 +58,17 @@ pub struct JobSpec {
     /// What it prepares for other jobs; `None` for a job that is there for its own sake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputSpec>,
+}
+
+/// The longest name of a secret, in bytes.
+pub const SECRET_NAME_BYTES_MAX: usize = 100;
+
+/// Whether a text may name a secret: it becomes one safe component of a path.
+pub fn is_secret_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= SECRET_NAME_BYTES_MAX
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
 /// A prepared output, as the job that makes it knows it.

@@ -29,7 +29,9 @@ pub mod why;
 
 pub use event::{Event, FoldError, fold};
 pub use id::{Digest, IdError, JobId, RunId, TargetId};
-pub use job::{InstanceType, JobCommand, JobSpec, NixSource, OutputSpec, Provider};
+pub use job::{
+    InstanceType, JobCommand, JobSpec, NixSource, OutputSpec, Provider, SECRET_NAME_BYTES_MAX, is_secret_name,
+};
 pub use junit::{FailedTest, JunitError, JunitReport, parse_junit};
 pub use manifest::{MANIFEST_NAME, Manifest, ManifestError, SelectError, Selection, Target, Trigger};
 pub use record::*;

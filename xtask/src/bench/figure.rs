@@ -16,7 +16,7 @@ pub(super) struct Figure {
     peer: Option<f64>,
     /// The median of the pairs' ratios, ours to the peer's.
     ratio: Option<f64>,
-    /// `ms`, `MiB` or `MB/s`.
+    /// `ms`, `MiB`, `MB/s`, `/s`, or nothing for a count.
     unit: &'static str,
     /// What was to be reached, as a person reads it.
     goal: Option<String>,
@@ -50,6 +50,21 @@ impl Figure {
         let peer = median(pairs.iter().map(|(_, peer)| speed(*peer)).collect());
         let ratio = median(pairs.iter().map(|(ours, peer)| speed(*ours) / speed(*peer)).collect());
         Figure::with_ratio(name, (ours, peer), ratio, "MB/s", goal)
+    }
+
+    /// A figure from pairs of rates, in events per second.
+    pub(super) fn rates(name: &str, pairs: &[(f64, f64)], goal: Goal) -> Figure {
+        let ours = median(pairs.iter().map(|(ours, _)| *ours).collect());
+        let peer = median(pairs.iter().map(|(_, peer)| *peer).collect());
+        let ratio = median(pairs.iter().map(|(ours, peer)| ours / peer).collect());
+        Figure::with_ratio(name, (ours, peer), ratio, "/s", goal)
+    }
+
+    /// A count that may not be above a bound.
+    pub(super) fn count(name: &str, ours: usize, max: usize) -> Figure {
+        let goal = Some(format!("<= {max}"));
+        let (ours, is_met) = (ours as f64, Some(ours <= max));
+        Figure { name: name.to_owned(), ours, peer: None, ratio: None, unit: "", goal, is_met }
     }
 
     /// A memory figure with a bound of its own.

@@ -19,7 +19,8 @@ pub(super) struct Forge {
     token: String,
     clone: PathBuf,
     server: Server,
-    _folder: TempDir,
+    program: PathBuf,
+    folder: TempDir,
 }
 
 impl Forge {
@@ -55,7 +56,42 @@ impl Forge {
         git(&clone, &["init", "--quiet", "--initial-branch=main"])?;
         let remote = format!("http://bench:{token}@127.0.0.1:{port}/news/git/bench.git");
         git(&clone, &["remote", "add", "origin", &remote])?;
-        Ok(Forge { address, token, clone, server, _folder: folder })
+        Ok(Forge { address, token, clone, server, program, folder })
+    }
+
+    /// Stops it, lets `change` work on its configuration and data, and starts it again.
+    pub(super) fn restart_after(mut self, change: impl FnOnce(&Path) -> Result<()>) -> Result<Forge> {
+        self.server.stop();
+        change(self.folder.path())?;
+        let mut command = Command::new(&self.program);
+        command.args(["serve", "--config"]).arg(self.folder.path().join("pika-news.toml"));
+        self.server = Server::start(&mut command, &self.folder.path().join("forge.log"))?;
+        let (_, port) = self.address.rsplit_once(':').context("the forge's port")?;
+        let port: u16 = port.parse()?;
+        wait_for("the forge's first answer", Duration::from_secs(60), || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        })?;
+        Ok(self)
+    }
+
+    /// Where it is reached, without a slash at the end.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The password of git and of scripts.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The folder of its configuration, `data` and clone.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its only repository.
+    pub(super) fn bare(&self) -> PathBuf {
+        self.folder.path().join("data/repositories/bench.git")
     }
 
     /// Its process.

@@ -83,12 +83,17 @@ impl Server {
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// Ends it, and waits until it is gone.
+    pub(super) fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use pika_news::auth::{Authenticator, User};
+use pika_news::auth::{Authenticator, Scopes, User};
 use pika_news::config::Config;
 
 /// Whom to let in.
@@ -27,7 +27,7 @@ pub(crate) fn create_token(arguments: &Arguments) -> Result<()> {
     let config = Config::load(&arguments.config)?;
     super::runtime()?.block_on(async {
         let (authenticator, user) = find_user(&config, &arguments.user).await?;
-        let token = authenticator.create_token(&user, &arguments.title).await?;
+        let token = authenticator.create_token(&user, &arguments.title, &Scopes::all(), None).await?;
         println!("{}", token.reveal());
         Ok(())
     })

@@ -53,7 +53,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let url = server.public_url().to_owned();
         let user = server.authenticator().ensure_user(super::FIRST_USER, true).await?;
         let link = server.authenticator().create_sign_in_link(&user).await?;
-        let token = server.authenticator().create_token(&user, "the demo's first pushes").await?;
+        let token = server
+            .authenticator()
+            .create_token(&user, "the demo's first pushes", &pika_news::auth::Scopes::all(), None)
+            .await?;
         let push = tokio::spawn({
             let url = url.clone();
             async move {

@@ -31,6 +31,8 @@ pub struct TutorialConfig {
     pub retry_delay: Duration,
     /// How long one try may take.
     pub deadline: Duration,
+    /// The largest diff that is explained, in bytes. It is held in memory.
+    pub diff_bytes_max: u64,
 }
 
 impl Default for TutorialConfig {
@@ -42,6 +44,7 @@ impl Default for TutorialConfig {
             retries: 3,
             retry_delay: Duration::from_secs(30),
             deadline: ExplainOptions::default().deadline,
+            diff_bytes_max: 64 << 20,
         }
     }
 }
@@ -63,6 +66,7 @@ pub(super) struct RawTutorial {
     retries: Option<Spanned<u32>>,
     retry_delay_s: Option<Spanned<u64>>,
     deadline_s: Option<Spanned<u64>>,
+    diff_max: Option<Spanned<String>>,
 }
 
 impl Checker<'_> {
@@ -111,6 +115,7 @@ impl Checker<'_> {
                 86_400,
                 default.deadline.as_secs(),
             )),
+            diff_bytes_max: self.size("diff_max", raw.diff_max, default.diff_bytes_max),
         }
     }
 }

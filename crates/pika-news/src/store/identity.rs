@@ -2,13 +2,44 @@
 //!
 //! Invariant: a query that finds a user by a secret leaves out the disabled, and what is expired.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Row, Transaction, params};
 
+use super::membership::roles;
 use super::record::{find, list};
 use super::{Store, StoreError};
-use crate::auth::{SecretHash, Token, User};
+use crate::auth::{Role, Scopes, SecretHash, Token, User};
 
 const USER_COLUMNS: &str = "user.id AS user_id, user.name AS user_name, user.is_admin AS user_is_admin";
+
+/// Whom a secret stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// The user.
+    pub user: User,
+    /// Their roles, by the names of repositories.
+    pub roles: BTreeMap<String, Role>,
+    /// What the secret may be used for.
+    pub scopes: Scopes,
+    /// When its use was last noted.
+    pub used_at_ms: Option<i64>,
+}
+
+/// A token that is to be stored.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Whose it is.
+    pub user_id: i64,
+    /// What its owner calls it.
+    pub title: String,
+    /// The hash of its secret.
+    pub hash: SecretHash,
+    /// What it may be used for.
+    pub scopes: Scopes,
+    /// When it stops to work; never when absent.
+    pub expires_at_ms: Option<i64>,
+}
 
 impl Store {
     /// Makes a user, or finds the one of that name; `is_admin` only ever adds.
@@ -54,15 +85,16 @@ impl Store {
         &self,
         hash: SecretHash,
         now_ms: i64,
-    ) -> Result<Option<(User, i64)>, StoreError> {
+    ) -> Result<Option<Identified>, StoreError> {
         self.read(move |transaction| {
             let sql = format!(
                 "SELECT {USER_COLUMNS}, used_at_ms FROM session JOIN user ON user.id = user_id
                  WHERE secret_hash = ?1 AND expires_at_ms > ?2 AND NOT is_disabled"
             );
-            find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| {
-                Ok((user(row)?, row.get("used_at_ms")?))
-            })
+            let found = find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| {
+                Ok((user(row)?, Scopes::all(), row.get("used_at_ms")?))
+            })?;
+            identified(transaction, found)
         })
         .await
     }
@@ -98,15 +130,16 @@ impl Store {
         &self,
         hash: SecretHash,
         now_ms: i64,
-    ) -> Result<Option<(User, Option<i64>)>, StoreError> {
+    ) -> Result<Option<Identified>, StoreError> {
         self.read(move |transaction| {
             let sql = format!(
-                "SELECT {USER_COLUMNS}, used_at_ms FROM token JOIN user ON user.id = user_id
+                "SELECT {USER_COLUMNS}, scopes, used_at_ms FROM token JOIN user ON user.id = user_id
                  WHERE secret_hash = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2) AND NOT is_disabled"
             );
-            find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| {
-                Ok((user(row)?, row.get("used_at_ms")?))
-            })
+            let found = find(transaction, &sql, params![hash.as_bytes(), now_ms], |row| {
+                Ok((user(row)?, Scopes::parse(&row.get::<_, String>("scopes")?), row.get("used_at_ms")?))
+            })?;
+            identified(transaction, found)
         })
         .await
     }
@@ -122,18 +155,19 @@ impl Store {
     }
 
     /// Adds a token; `false` when its user is disabled or gone.
-    pub async fn add_token(
-        &self,
-        user_id: i64,
-        title: String,
-        hash: SecretHash,
-        now_ms: i64,
-    ) -> Result<bool, StoreError> {
+    pub async fn add_token(&self, new: NewToken, now_ms: i64) -> Result<bool, StoreError> {
         self.write(move |transaction| {
             let added = transaction.execute(
-                "INSERT INTO token (user_id, title, secret_hash, created_at_ms)
-                 SELECT id, ?2, ?3, ?4 FROM user WHERE id = ?1 AND NOT is_disabled",
-                params![user_id, title, hash.as_bytes(), now_ms],
+                "INSERT INTO token (user_id, title, secret_hash, created_at_ms, scopes, expires_at_ms)
+                 SELECT id, ?2, ?3, ?4, ?5, ?6 FROM user WHERE id = ?1 AND NOT is_disabled",
+                params![
+                    new.user_id,
+                    new.title,
+                    new.hash.as_bytes(),
+                    now_ms,
+                    new.scopes.to_string(),
+                    new.expires_at_ms
+                ],
             )?;
             Ok(added > 0)
         })
@@ -143,14 +177,16 @@ impl Store {
     /// Lists a user's tokens, the newest first.
     pub async fn list_tokens(&self, user_id: i64) -> Result<Vec<Token>, StoreError> {
         self.read(move |transaction| {
-            let sql =
-                "SELECT id, title, created_at_ms, used_at_ms FROM token WHERE user_id = ?1 ORDER BY id DESC";
+            let sql = "SELECT id, title, scopes, created_at_ms, used_at_ms, expires_at_ms FROM token
+                 WHERE user_id = ?1 ORDER BY id DESC";
             list(transaction, sql, [user_id], |row| {
                 Ok(Token {
                     id: row.get("id")?,
                     title: row.get("title")?,
+                    scopes: row.get("scopes")?,
                     created_at_ms: row.get("created_at_ms")?,
                     used_at_ms: row.get("used_at_ms")?,
+                    expires_at_ms: row.get("expires_at_ms")?,
                 })
             })
         })
@@ -217,6 +253,16 @@ impl Store {
         })
         .await
     }
+}
+
+fn identified(
+    transaction: &Transaction<'_>,
+    found: Option<(User, Scopes, Option<i64>)>,
+) -> Result<Option<Identified>, StoreError> {
+    let Some((user, scopes, used_at_ms)) = found else { return Ok(None) };
+    // An administrator's rights do not come from roles.
+    let roles = if user.is_admin { BTreeMap::new() } else { roles(transaction, user.id)? };
+    Ok(Some(Identified { user, roles, scopes, used_at_ms }))
 }
 
 fn find_link(

@@ -10,8 +10,12 @@ use rusqlite_migration::{Error, M, MigrationDefinitionError, Migrations};
 
 use super::StoreError;
 
-const MIGRATIONS: &[M<'static>] =
-    &[M::up(include_str!("migrations/0001_forge.sql")), M::up(include_str!("migrations/0002_tutorial.sql"))];
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(include_str!("migrations/0001_forge.sql")),
+    M::up(include_str!("migrations/0002_tutorial.sql")),
+    M::up(include_str!("migrations/0003_access.sql")),
+    M::up(include_str!("migrations/0004_branch_order.sql")),
+];
 
 /// Brings a database up to date.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -67,6 +71,26 @@ mod tests {
             .execute("INSERT INTO tutorial (head_id, status, queued_at_ms) VALUES (1, 'queued', 8)", [])
             .unwrap();
         check(&connection, Path::new("forge.sqlite")).unwrap();
+    }
+
+    #[test]
+    fn who_might_write_before_there_were_roles_still_may() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        Migrations::from_slice(&MIGRATIONS[..2]).to_latest(&mut connection).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO repository VALUES (1, 'sample', 5);
+                 INSERT INTO user VALUES (1, 'admin', 1, 0, 6), (2, 'ada', 0, 0, 7);
+                 INSERT INTO token (user_id, title, secret_hash, created_at_ms) VALUES (2, 'git', x'00', 8);",
+            )
+            .unwrap();
+        migrate(&mut connection, Path::new("forge.sqlite")).unwrap();
+        let role: (i64, String) = connection
+            .query_row("SELECT user_id, role FROM membership", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        assert_eq!(role, (2, "write".to_owned()));
+        let scopes: String = connection.query_row("SELECT scopes FROM token", [], |row| row.get(0)).unwrap();
+        assert_eq!(scopes, "read push write admin");
     }
 
     #[test]

@@ -13,11 +13,9 @@ use tokio::sync::OnceCell;
 
 use crate::forge::ForgeError;
 
-/// A diff with more bytes is shown in part, without a tutorial.
-const PATCH_BYTES_MAX: u64 = 64 << 20;
-/// How many are kept, and how many bytes of diffs they may have together.
+/// How many are kept, and how much memory their diffs may take together.
 const KEPT_MAX: usize = 24;
-const KEPT_BYTES_MAX: usize = 96 << 20;
+const KEPT_BYTES_MAX: usize = 48 << 20;
 
 /// Names what is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +56,7 @@ impl Shelf {
         let entry = found.map_or_else(|| (comparison.clone(), Cell::default()), |index| kept.remove(index));
         let cell = Arc::clone(&entry.1);
         kept.push(entry);
-        let bytes = |cell: &Cell| cell.get().map_or(0, |prepared| prepared.change.diff.source_bytes());
+        let bytes = |cell: &Cell| cell.get().map_or(0, |prepared| prepared.change.diff.memory_bytes());
         let mut all: usize = kept.iter().map(|(_, cell)| bytes(cell)).sum();
         while kept.len() > 1 && (kept.len() > KEPT_MAX || all > KEPT_BYTES_MAX) {
             all -= bytes(&kept.remove(0).1);
@@ -78,9 +76,11 @@ impl super::Tutorials {
         if let Some(prepared) = cell.get() {
             return Ok(Arc::clone(prepared));
         }
-        let (git, comparison) = (git.clone(), comparison.clone());
+        let (git, comparison, bytes_max) = (git.clone(), comparison.clone(), self.config.diff_bytes_max);
         let reading = self.tasks.spawn(async move {
-            cell.get_or_try_init(|| async { Ok(Arc::new(read(&git, &comparison).await?)) }).await.cloned()
+            cell.get_or_try_init(|| async { Ok(Arc::new(read(&git, &comparison, bytes_max).await?)) })
+                .await
+                .cloned()
         });
         reading.await.unwrap_or_else(|_| {
             Err(ForgeError::refused("the changes could not be explained; this is a mistake in pika-news"))
@@ -88,9 +88,10 @@ impl super::Tutorials {
     }
 }
 
-async fn read(git: &Repository, comparison: &Comparison) -> Result<Prepared, ForgeError> {
+/// Reads and explains a diff, which may have so many bytes; a larger one is shown in part, without a tutorial.
+async fn read(git: &Repository, comparison: &Comparison, bytes_max: u64) -> Result<Prepared, ForgeError> {
     let (base, head) = (comparison.base.as_ref(), &comparison.head);
-    let patch = git.read_patch(base, head, PATCH_BYTES_MAX).await?;
+    let patch = git.read_patch(base, head, bytes_max).await?;
     let parsed = tokio::task::spawn_blocking(move || {
         let diff = Diff::parse(patch);
         let wanted = list_wanted_sources(&diff);

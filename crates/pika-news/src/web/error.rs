@@ -113,6 +113,12 @@ impl From<ForgeError> for WebError {
             ForgeError::NotFound { .. } | ForgeError::Git(pika_git::GitError::NotFound { .. }) => {
                 WebError::NotFound(error.to_string())
             }
+            ForgeError::Git(pika_git::GitError::TooLarge { bytes_max, .. }) => WebError::Refused(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!(
+                    "this is larger than {bytes_max} bytes, which is the most that the forge reads here; look at it with git"
+                ),
+            ),
             ForgeError::Stale { .. } | ForgeError::Refused { .. } => {
                 WebError::Refused(StatusCode::CONFLICT, error.to_string())
             }

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::decompression::RequestDecompressionLayer;
 
-use crate::auth::{Authenticator, Presented, User};
+use crate::auth::{Action, Authenticator, Decision, Presented, Principal, Resource};
 use crate::hook;
 
 /// What a push may carry beside its pack: the list of references that it moves.
@@ -111,8 +111,8 @@ async fn advertise(
     let Some(service) = query.service.as_deref().and_then(Service::parse) else {
         return Err(refuse(StatusCode::FORBIDDEN, DUMB_PROTOCOL));
     };
-    let (repository, user) = git.admit(&headers, &repository, service).await?;
-    let request = git.request(service, WireStep::Advertise, &headers, &user)?;
+    let (repository, principal) = git.admit(&headers, &repository, service).await?;
+    let request = git.request(service, WireStep::Advertise, &headers, &principal)?;
     // Version 2 announces itself; the older ones are announced in its place (gitprotocol-http).
     let is_version_2 = service == Service::UploadPack && request.protocol.is_version_2();
     let preface = if is_version_2 { Vec::new() } else { preface(service) };
@@ -145,7 +145,7 @@ async fn exchange(
     request: Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let (repository, user) = git.admit(&parts.headers, &repository, service).await?;
+    let (repository, principal) = git.admit(&parts.headers, &repository, service).await?;
     let expected = format!("application/x-{service}-request");
     if parts.headers.get(header::CONTENT_TYPE).is_none_or(|given| given.as_bytes() != expected.as_bytes()) {
         let text = format!("the content type must be {expected}\n");
@@ -159,7 +159,7 @@ async fn exchange(
         let text = format!("a request may have {bytes_max} bytes; push less at a time\n");
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
-    let request = git.request(service, WireStep::Exchange, &parts.headers, &user)?;
+    let request = git.request(service, WireStep::Exchange, &parts.headers, &principal)?;
     let turn = git.turn().await?;
     let content_type = format!("application/x-{service}-result");
     stream::respond(repository, request, (body, bytes_max), Vec::new(), &content_type, turn).await
@@ -172,28 +172,34 @@ impl GitHttp {
         headers: &HeaderMap,
         name: &str,
         service: Service,
-    ) -> Result<(Repository, User), Refusal> {
-        let user = self.identify(headers).await?;
+    ) -> Result<(Repository, Principal), Refusal> {
+        let principal = self.identify(headers).await?;
         let name = name.strip_suffix(".git").unwrap_or(name);
-        let repository = self.repositories.get(name).filter(|_| user.can_read(name));
-        let Some(repository) = repository else {
-            return Err(refuse(StatusCode::NOT_FOUND, "there is no such repository here\n"));
+        let action = match service {
+            Service::UploadPack => Action::Read,
+            Service::ReceivePack => Action::Push,
         };
-        match service {
-            Service::ReceivePack if !user.can_write(name) => {
-                Err(refuse(StatusCode::FORBIDDEN, "you may read this repository, but not push to it\n"))
-            }
-            Service::UploadPack | Service::ReceivePack => Ok((repository.clone(), user)),
+        let missing = || refuse(StatusCode::NOT_FOUND, "there is no such repository here\n");
+        match (self.repositories.get(name), principal.decide(action, Resource::Repository(name))) {
+            // Who is nobody is not told which repositories there are.
+            (_, Decision::Unauthenticated) => Err(challenge(TOKEN_MISSING)),
+            (None, _) | (_, Decision::Hidden) => Err(missing()),
+            (Some(_), Decision::Forbidden(why)) => Err(refuse(StatusCode::FORBIDDEN, format!("{why}\n"))),
+            (Some(repository), Decision::Allowed) => Ok((repository.clone(), principal)),
         }
     }
 
-    async fn identify(&self, headers: &HeaderMap) -> Result<User, Refusal> {
+    async fn identify(&self, headers: &HeaderMap) -> Result<Principal, Refusal> {
         // A session is no key to git: a browser sends it wherever a page tells it to.
-        let Some(presented @ Presented::Token(_)) = Presented::read(headers) else {
-            return Err(challenge(TOKEN_MISSING));
+        let presented = match Presented::read(headers) {
+            Some(presented @ Presented::Token(_)) => presented,
+            None if !headers.contains_key(header::AUTHORIZATION) => {
+                return Ok(self.authenticator.anonymous());
+            }
+            Some(Presented::Session(_)) | None => return Err(challenge(TOKEN_MISSING)),
         };
         match self.authenticator.identify(&presented).await {
-            Ok(Some(user)) => Ok(user),
+            Ok(Some(principal)) => Ok(principal),
             Ok(None) => Err(challenge(TOKEN_WRONG)),
             Err(error) => {
                 tracing::error!(%error, "a token could not be looked up");
@@ -210,7 +216,7 @@ impl GitHttp {
         service: Service,
         step: WireStep,
         headers: &HeaderMap,
-        user: &User,
+        principal: &Principal,
     ) -> Result<WireRequest, Refusal> {
         let protocol = match headers.get("git-protocol") {
             None => Some(WireProtocol::default()),
@@ -225,9 +231,9 @@ impl GitHttp {
             request.pack_bytes_max = Some(self.config.pack_bytes_max);
             request.environment = vec![
                 (hook::SOCKET_VARIABLE.to_owned(), self.config.hook_socket.to_string_lossy().into_owned()),
-                (hook::ACTOR_VARIABLE.to_owned(), user.name.clone()),
+                (hook::ACTOR_VARIABLE.to_owned(), principal.name().to_owned()),
                 // Who moved a branch, for its log.
-                ("GIT_COMMITTER_NAME".to_owned(), user.name.clone()),
+                ("GIT_COMMITTER_NAME".to_owned(), principal.name().to_owned()),
             ];
         }
         Ok(request)

@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 use super::Web;
 use super::error::{PageError, WebError};
 use super::{time, words};
-use crate::auth::User;
+use crate::auth::{Principal, User};
 
 /// The routes of the pages.
 pub(super) fn router() -> Router<Web> {
@@ -82,9 +82,9 @@ fn render(page: &impl Template) -> Result<Response, PageError> {
 }
 
 /// Shows who asked on the page of an error too.
-fn as_seen_by(user: &User) -> impl FnOnce(PageError) -> PageError {
-    let user = user.clone();
-    move |error| PageError { user: Some(user), ..error }
+fn as_seen_by(user: &Principal) -> impl FnOnce(PageError) -> PageError {
+    let user = user.user().cloned();
+    move |error| PageError { user, ..error }
 }
 
 fn not_found(what: &str) -> WebError {

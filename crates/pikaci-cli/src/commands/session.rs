@@ -15,7 +15,7 @@ use pikaci_engine::executor::incus;
 use pikaci_engine::{IncusExecutor, LocalConfig, LocalExecutor, ResumeError, RunError, RunRequest};
 use tokio_util::sync::CancellationToken;
 
-use super::resume;
+use super::{resume, secrets};
 use crate::arguments::{Execution, Executor, ResumeArguments};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -38,6 +38,7 @@ pub(super) fn perform(
 ) -> Result<u8, Failure> {
     request.slots = slots(execution.jobs);
     request.nix = config.nix.clone();
+    request.secrets = secrets::read(execution, &config.current_dir)?;
     let state = request.state.clone();
     let executor = execution.executor.unwrap_or(config.executor);
     let reporter = Reporter::new(execution.output, config.is_terminal);

@@ -8,5 +8,6 @@ mod guest_run;
 mod prepared;
 mod project;
 mod reading;
+mod secrets;
 mod starting;
 mod workspace;

@@ -22,6 +22,7 @@ use pikaci::record::phase;
 use pikaci::store::open_in_run_beneath;
 use pikaci::{ExecutorKind, GuestExit, JobSpec};
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -36,6 +37,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const KILL_AFTER: Duration = Duration::from_millis(1000);
 /// How much later than the guest's deadline the host's is.
 const HOST_MARGIN: Duration = Duration::from_secs(30);
+/// How long the runner may take to read the job's secrets.
+const SECRETS_DEADLINE: Duration = Duration::from_secs(10);
 const RESULT_BYTES_MAX: u64 = 256 * 1024;
 
 /// What the local executor is told of the host. It reads no environment itself.
@@ -78,17 +81,18 @@ impl Executor for LocalExecutor {
     fn check<'a>(&'a self, jobs: &'a [JobSpec]) -> Boxed<'a, Vec<String>> {
         let (isolation, bubblewrap) = (Arc::clone(&self.isolation), self.config.bubblewrap.clone());
         Box::pin(async move {
-            let with_outputs: Vec<&JobSpec> = jobs.iter().filter(|job| !job.prepared.is_empty()).collect();
-            if !with_outputs.is_empty() {
+            let needs_sandbox = |job: &&JobSpec| !job.prepared.is_empty() || !job.secrets.is_empty();
+            let sandboxed: Vec<&JobSpec> = jobs.iter().filter(needs_sandbox).collect();
+            if !sandboxed.is_empty() {
                 let is_isolated = *isolation.get_or_init(|| can_isolate(bubblewrap.clone())).await;
                 // Without a sandbox there is no place of their own where jobs could see them.
                 let reason = |job: &&JobSpec| {
                     format!(
-                        "job {}: prepared outputs need a sandbox, and bubblewrap can't make one here",
+                        "job {}: prepared outputs and secrets need a sandbox, and bubblewrap can't make one here",
                         job.id
                     )
                 };
-                return with_outputs.iter().filter(|_| !is_isolated).map(reason).collect();
+                return sandboxed.iter().filter(|_| !is_isolated).map(reason).collect();
             }
             // Asked while the tree is frozen, so that no job waits for the answer.
             tokio::spawn(async move {
@@ -218,6 +222,11 @@ impl LocalExecutor {
             .run(phase::LAUNCH_GUEST, async { launch(command) })
             .await
             .map_err(|error| lost("start the guest runner", error))?;
+        if let Err(error) = tell_secrets(&mut guest, attempt).await {
+            // The runner waits for them: without them it starts nothing.
+            guest.kill().await;
+            return Err(lost("hand the job its secrets", error));
+        }
         attempt.host_log.line(format!(
             "started the guest runner as process {}, {}",
             guest.child.id().unwrap_or(0),
@@ -274,6 +283,9 @@ impl LocalExecutor {
         command
             .args(["--lifeline", "--quiet", "--same-user", "--grace-ms"])
             .arg(GRACE.as_millis().to_string());
+        if attempt.secrets.is_some() {
+            command.arg("--secrets");
+        }
         command.env_clear().env("PATH", &self.config.path);
         command.env(COMMAND_VARIABLE, attempt.job.guest_command());
         command.env(TIMEOUT_VARIABLE, attempt.job.timeout_secs.to_string());
@@ -351,6 +363,16 @@ fn launch(mut command: Command) -> io::Result<Guest> {
     let child = command.spawn()?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     Ok(Guest { child, group })
+}
+
+/// Hands the runner the job's secrets, over its standard input, which stays open as its lifeline.
+async fn tell_secrets(guest: &mut Guest, attempt: &Attempt) -> io::Result<()> {
+    let (Some(secrets), Some(stdin)) = (&attempt.secrets, &mut guest.child.stdin) else { return Ok(()) };
+    let told = async {
+        stdin.write_all(secrets.bytes()).await?;
+        stdin.flush().await
+    };
+    timeout(SECRETS_DEADLINE, told).await.unwrap_or_else(|late| Err(late.into()))
 }
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use super::claim::{self, Builder};
 use super::nix::{self, NixConfig, NixError};
 use super::store::{Failed, Kept, Realised, Store, new_kept, unseal};
 use super::{key, payload, seal};
-use crate::executor::{Attempt, Execution, Executor, Phases};
+use crate::executor::{Attempt, Execution, Executor, Phases, Report};
 use crate::snapshot::{self, remove_tree};
 
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -137,6 +137,11 @@ async fn have(
         }
         if !has_said_so {
             attempt.host_log.line("waiting: another run builds it");
+            let message = format!(
+                "job {}: another run builds prepared output {}; waiting",
+                attempt.job.id, output.name
+            );
+            let _ = attempt.reports.send(Report::Notice { message }).await;
             has_said_so = true;
         }
         if Instant::now() > ends_at {
@@ -438,7 +443,8 @@ fn blamed(exit: &GuestExit, message: String, is_infra: bool) -> GuestExit {
     match exit {
         GuestExit::Result(result) if !is_infra => GuestExit::Result(GuestResult {
             status: GuestStatus::Failed,
-            exit_code: result.exit_code,
+            // The command's own would read as if it had failed with it.
+            exit_code: None,
             message: Some(message),
             ..result.clone()
         }),

@@ -140,6 +140,23 @@ fn runs_that_want_the_same_output_at_once_build_it_once() {
 }
 
 #[test]
+fn outputs_that_do_not_need_each_other_are_made_at_the_same_time() {
+    let fixture = Fixture::new();
+    let jobs = vec![maker("a", "true"), maker("b", "true"), user("unit", "true", &["a", "b"])];
+    // Neither ends before the run is cancelled, which is when both have begun.
+    let executor = scripted(&[("prepare.a", Script::Hang), ("prepare.b", Script::Hang)]);
+    let mut begun = Vec::new();
+    let (record, _) = fixture.run(fixture.request(jobs), executor, |event| {
+        if let Event::JobStarted { job, .. } = event {
+            begun.push(job.id.to_string());
+        }
+        begun.len() == 2
+    });
+    assert_eq!(begun, ["prepare.a", "prepare.b"]);
+    assert_eq!(record.outcome, Some(pikaci::Outcome::Cancelled));
+}
+
+#[test]
 fn a_build_that_fails_skips_what_needs_it_and_is_not_tried_again_until_somebody_asks() {
     let fixture = Fixture::new();
     let jobs = || vec![maker("a", "false"), user("unit", "true", &["a"]), sample_shell_job("other", "true")];
@@ -269,7 +286,9 @@ fn a_sweep_does_not_take_what_a_guest_has_built_for_an_output_that_was_kept() {
     let request = fixture.request(vec![maker("a", "true")]);
     let run_id = request.run_id.clone();
     let mut writer = RunWriter::create(&fixture.state, &request.started(Timestamp::now())).unwrap();
-    let plan = PlanRecord { schema_version: 1, run_id: run_id.clone(), target_id: None, jobs: request.jobs };
+    let (target_id, secrets) = (None, Vec::new());
+    let plan =
+        PlanRecord { schema_version: 1, run_id: run_id.clone(), target_id, jobs: request.jobs, secrets };
     writer.write_plan(&plan).unwrap();
     let text = r#"{"id":"prepare.a","executor":"host_local","started_at":"2026-03-01T14:22:33Z"}"#;
     let started: JobRecord = serde_json::from_str(text).unwrap();
@@ -332,6 +351,14 @@ fn a_payload_manifest_is_used_when_it_can_be_and_is_a_warning_otherwise() {
         ("{", "EOF"),
         (r#"{"schema_version":2}"#, "of version 2, and this pikaci reads 1"),
         ("[]", "no schema_version"),
+        (r#"{"schema_version":1,"entries":{}}"#, "no list"),
+        (r#"{"schema_version":1,"entries":[{"name":"a","kind":"k"}]}"#, "no name, path or kind"),
+        (r#"{"schema_version":1,"entries":[{"name":"a","path":"../b","kind":"k"}]}"#, "within the output"),
+        (r#"{"schema_version":1,"entries":[{"name":"a","path":"/b","kind":"k"}]}"#, "within the output"),
+        (
+            r#"{"schema_version":1,"entries":[{"name":"a","path":"b","kind":"k"},{"name":"a","path":"c","kind":"k"}]}"#,
+            "two entries",
+        ),
     ] {
         fs::write(&manifest, text).unwrap();
         let read = payload::read(folder.path());
@@ -430,6 +457,7 @@ fn an_output_that_is_none_is_the_builds_own_fault() {
         let made = job(&record, "prepare.a");
         assert_eq!((made.attempts.len(), &made.fault), (1, &Some(Fault::Job)), "{made:?}");
         assert!(message(&record, "prepare.a").contains(why), "{made:?}");
+        assert_ne!(made.exit_code, Some(0), "it reads as if it had passed");
     }
     let record = play(
         &fixture,

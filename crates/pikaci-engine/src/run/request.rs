@@ -12,6 +12,7 @@ use pikaci::{Digest, Event, JobId, JobSpec, JobStatus, RunId, StateRoot, StoreEr
 
 use super::Backoff;
 use crate::prepared::NixConfig;
+use crate::secrets::Secrets;
 use crate::snapshot::{SnapshotRequest, Source};
 
 const GIT_DEADLINE: Duration = Duration::from_secs(300);
@@ -61,6 +62,10 @@ pub struct RunRequest {
     pub backoff: Backoff,
     /// What Nix is told of the host, for outputs that it builds.
     pub nix: NixConfig,
+    /// What jobs get that name it.
+    pub secrets: Secrets,
+    /// Names of secrets that an earlier process of the run was given, and that went with it.
+    pub lost_secrets: Vec<String>,
 }
 
 impl RunRequest {
@@ -80,7 +85,14 @@ impl RunRequest {
             rerun_of: None,
             backoff: Backoff::default(),
             nix: NixConfig::default(),
+            secrets: Secrets::default(),
+            lost_secrets: Vec::new(),
         }
+    }
+
+    /// Finds one of these secrets that the run once had.
+    pub(super) fn find_lost_secret(&self, names: &[String]) -> Option<String> {
+        names.iter().find(|name| self.lost_secrets.contains(name)).cloned()
     }
 
     pub(crate) fn started(&self, now: Timestamp) -> Event {
@@ -187,6 +199,8 @@ pub fn rerun(
         rerun_of: Some(earlier.clone()),
         backoff: Backoff::default(),
         nix: NixConfig::default(),
+        secrets: Secrets::default(),
+        lost_secrets: Vec::new(),
     })
 }
 

@@ -19,6 +19,7 @@ use crate::dispatch::{Dispatch, Reached};
 use crate::executor::{Attempt, Execution, Executor, Phases};
 use crate::prepared::{NixConfig, Realised, Store};
 use crate::recover::read_result_in;
+use crate::secrets::Secrets;
 use crate::snapshot;
 
 /// Why a run can't be taken up.
@@ -84,6 +85,8 @@ pub async fn resume(
         rerun_of: record.rerun_of.clone(),
         backoff: Backoff::default(),
         nix,
+        secrets: Secrets::default(),
+        lost_secrets: plan.secrets,
     };
     let images =
         record.jobs.iter().filter_map(|job| job.remote_linux_vm_execution.as_ref()?.incus_image.as_ref());
@@ -183,7 +186,7 @@ pub(super) async fn take_up(
     over(attempt, if cancel.is_cancelled() { GuestExit::Cancelled } else { GuestExit::NoResult { detail } })
 }
 
-fn over(attempt: &Attempt, exit: GuestExit) -> Execution {
+pub(super) fn over(attempt: &Attempt, exit: GuestExit) -> Execution {
     let record = Phases::new(attempt, "incus").finish();
     Execution { exit, record, cleanup: Box::pin(std::future::ready(Ok(()))) }
 }

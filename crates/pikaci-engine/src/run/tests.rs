@@ -217,7 +217,8 @@ fn interrupted(fixture: &Fixture) -> RunId {
     let request = fixture.request(jobs("unit: pass\ndocs: pass").0);
     let run_id = request.run_id.clone();
     let mut writer = RunWriter::create(&fixture.state, &request.started(Timestamp::now())).unwrap();
-    let plan = PlanRecord { schema_version: 1, run_id: run_id.clone(), target_id: None, jobs: request.jobs };
+    let (run, jobs) = (run_id.clone(), request.jobs);
+    let plan = PlanRecord { schema_version: 1, run_id: run, target_id: None, jobs, secrets: Vec::new() };
     writer.write_plan(&plan).unwrap();
     let text = r#"{"id":"unit","executor":"host_local","started_at":"2026-03-01T14:22:33Z"}"#;
     let job: JobRecord = serde_json::from_str(text).unwrap();

@@ -10,6 +10,7 @@ mod guest;
 mod hostile;
 mod networks;
 mod refusals;
+mod secrets;
 mod sentinels;
 mod stopping;
 mod users;

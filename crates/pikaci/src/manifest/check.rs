@@ -195,6 +195,7 @@ impl RawSettings {
             artifacts: self.artifacts.or_else(|| defaults.artifacts.clone()),
             junit: self.junit.or_else(|| defaults.junit.clone()),
             prepared: self.prepared.or_else(|| defaults.prepared.clone()),
+            secrets: self.secrets.or_else(|| defaults.secrets.clone()),
             image: self.image.or_else(|| defaults.image.clone()),
             instance: self.instance.or_else(|| defaults.instance.clone()),
             cpus: self.cpus.or_else(|| defaults.cpus.clone()),
@@ -220,6 +221,10 @@ impl RawSettings {
             junit: self.junit.map(|globs| globs.value.0).unwrap_or_default(),
             prepared: self
                 .prepared
+                .map(|names| names.value.into_iter().map(|name| name.value.0).collect())
+                .unwrap_or_default(),
+            secrets: self
+                .secrets
                 .map(|names| names.value.into_iter().map(|name| name.value.0).collect())
                 .unwrap_or_default(),
             image: self.image.map_or_else(|| IMAGE_DEFAULT.to_owned(), |image| image.value.0),

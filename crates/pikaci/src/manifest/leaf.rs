@@ -17,7 +17,7 @@ use super::table::{Located, Read, kind, shown};
 use super::{ENTRIES_MAX, Trigger};
 use crate::guest::STAGED_PATH;
 use crate::id::JobId;
-use crate::job::{InstanceType, JobCommand, Provider};
+use crate::job::{InstanceType, JobCommand, Provider, SECRET_NAME_BYTES_MAX};
 
 /// The longest command, in bytes.
 const COMMAND_BYTES_MAX: usize = 64 * 1024;
@@ -46,6 +46,7 @@ macro_rules! described {
 
 described! {
     Name: { "type": "string", "pattern": NAME_PATTERN }
+    SecretName: { "type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$" }
     JobId: { "type": "string", "pattern": NAME_PATTERN }
     Timeout: { "type": "string", "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2 }
     Memory: { "type": "string", "pattern": "^[0-9]+(KiB|MiB|GiB|TiB)$" }
@@ -82,6 +83,29 @@ impl Read for Name {
     ) -> Option<Name> {
         // The grammar is the one of every name that becomes a path component.
         JobId::read(key, value, span, problems).map(|id| Name(id.to_string()))
+    }
+}
+
+/// The name of a secret, which becomes a file's name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SecretName(pub(super) String);
+
+impl Read for SecretName {
+    fn read(
+        key: &str,
+        value: &DeValue<'_>,
+        span: &Range<usize>,
+        problems: &mut Problems<'_>,
+    ) -> Option<SecretName> {
+        let text = String::read(key, value, span, problems)?;
+        if crate::job::is_secret_name(&text) {
+            return Some(SecretName(text));
+        }
+        let message = format!(
+            "{text:?} is not the name of a secret; use up to {SECRET_NAME_BYTES_MAX} letters, digits, '_', '-' and '.', not '.' first"
+        );
+        problems.push(span, message);
+        None
     }
 }
 

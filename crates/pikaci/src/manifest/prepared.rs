@@ -67,6 +67,9 @@ pub(super) fn outputs(
         if let Some(needs) = &raw.settings.needs {
             problems.push(&needs.span, "an output needs no job; name other outputs with `prepared`");
         }
+        if let Some(secrets) = &raw.settings.secrets {
+            problems.push(&secrets.span, "an output gets no secrets: other branches are given it too");
+        }
         // Judged by `inputs` and its provider: its target is filled in where it is run.
         let Ok(target) = TargetId::parse("prepared") else { continue };
         let mut job = raw.settings.over(&defaults).into_job(id, target);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 
 use super::Trigger;
-use super::leaf::{Command, Count, Environment, Image, Memory, Mount, Name, Timeout, Word};
+use super::leaf::{Command, Count, Environment, Image, Memory, Mount, Name, SecretName, Timeout, Word};
 use super::paths::Globs;
 use super::table::{AtLeastOne, Located, ReadTable, Table, TableReader};
 use crate::id::JobId;
@@ -106,6 +106,8 @@ pub(super) struct RawSettings {
     pub(super) junit: Entry<Globs>,
     /// Names of the prepared outputs that are mounted.
     pub(super) prepared: Entry<List<Name>>,
+    /// Names of the secrets that the job gets, each as a file below `$PIKACI_SECRETS`, when the run has them.
+    pub(super) secrets: Entry<List<SecretName>>,
     /// The image's alias or fingerprint. Default: "pikaci/dev".
     pub(super) image: Entry<Image>,
     /// What kind of instance the job runs in. Default: "virtual-machine".
@@ -230,6 +232,7 @@ impl ReadTable for RawSettings {
             artifacts: table.entry("artifacts"),
             junit: table.entry("junit"),
             prepared: table.entry("prepared"),
+            secrets: table.entry("secrets"),
             image: table.entry("image"),
             instance: table.entry("instance"),
             cpus: table.entry("cpus"),

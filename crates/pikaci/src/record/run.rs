@@ -108,4 +108,7 @@ pub struct PlanRecord {
     pub target_id: Option<TargetId>,
     /// The jobs, in the manifest's order.
     pub jobs: Vec<JobSpec>,
+    /// Names of the secrets that the run was given. Never their content.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }

@@ -77,6 +77,7 @@ fn spec(id: &str, junit: &[&str]) -> JobSpec {
         artifacts: Vec::new(),
         junit: junit.iter().map(|pattern| (*pattern).to_owned()).collect(),
         prepared: Vec::new(),
+        secrets: Vec::new(),
         image: "pikaci/dev".to_owned(),
         instance: InstanceType::VirtualMachine,
         cpus: 2,
@@ -107,7 +108,13 @@ impl Fixture {
         if let Some(jobs) = specs {
             let target_id = Some(TargetId::parse("pre-merge").unwrap());
             writer
-                .write_plan(&PlanRecord { schema_version: SCHEMA_VERSION, run_id: run_id(), target_id, jobs })
+                .write_plan(&PlanRecord {
+                    schema_version: SCHEMA_VERSION,
+                    run_id: run_id(),
+                    target_id,
+                    jobs,
+                    secrets: Vec::new(),
+                })
                 .unwrap();
         }
         for job in jobs {

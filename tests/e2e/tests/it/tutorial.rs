@@ -67,3 +67,31 @@ fn a_large_diff_opens_its_files_as_they_are_wanted() {
     browser.until("its lines are there", "document.body.textContent.includes('value_3999')");
     assert_eq!(browser.value("document.querySelectorAll('details.file tr.add').length"), 4002);
 }
+
+/// A writer that waits for a file, and then shows one line.
+fn slow(go: &std::path::Path) -> String {
+    let answer = r#"{"executive_summary":"x","steps":[{"title":"The first value","intent":"i","affected_files":["src/small.rs"],"evidence_snippets":["+    let value_0 = 0;"],"body_markdown":"b"}]}"#;
+    let script =
+        format!("cat > /dev/null; while ! test -e {}; do sleep 0.05; done; echo '{answer}'", go.display());
+    format!("[tutorial]\nprovider = \"command\"\ncommand = [\"sh\", \"-c\", {script:?}]\n")
+}
+
+#[test]
+fn when_the_written_tutorial_comes_the_marks_in_the_open_diff_are_its_own_without_a_reload() {
+    let scratch = tempfile::tempdir().unwrap();
+    let more = slow(&scratch.path().join("go"));
+    let forge = TestForge::start_with(&TestForgeOptions { more, ..TestForgeOptions::default() });
+    let tree = forge.work_tree_with(&of_jobs(&[("unit", "true")]));
+    tree.write("src/small.rs", code(30)).commit("Make small");
+    let small = tree.push("HEAD:small");
+    let mut browser = Browser::open(forge.token());
+    browser.go(&format!("{}{}", forge.url(), forge.branch_page(&small)));
+    browser.until("the writer is at work", "document.querySelector('[data-tutorial=running]') !== null");
+    browser.value("document.querySelector('details.file').open = true");
+    let shown = "document.querySelectorAll('.changes tr.shown').length";
+    browser.until("the builtin tutorial marks the function", &format!("{shown} > 1"));
+    browser.value("window.stayed = true");
+    std::fs::write(scratch.path().join("go"), "").unwrap();
+    browser.until("one line is marked", &format!("{shown} === 1"));
+    assert_eq!(browser.value("window.stayed && document.querySelector('details.file').open"), true);
+}

@@ -6,13 +6,14 @@ use axum::extract::rejection::JsonRejection;
 use serde::{Deserialize, Serialize};
 
 use super::branch::{find, find_lane_run};
+use crate::auth::{Action, Resource};
 use crate::forge::RerunScope;
 use crate::forge::id::LaneRunId;
 use crate::forge::view::{BranchView, LaneRunDetail, Merged};
 use crate::web::Web;
 use crate::web::error::{ApiError, WebError};
 use crate::web::extract::Path;
-use crate::web::viewer::Viewer;
+use crate::web::viewer::{Viewer, must};
 
 /// The head that the caller saw.
 #[derive(Debug, Deserialize)]
@@ -41,7 +42,7 @@ pub(super) async fn merge(
     Path(id): Path<String>,
     body: Result<Json<ExpectedHead>, JsonRejection>,
 ) -> Result<Json<Merged>, ApiError> {
-    let branch = find(&web, &viewer.user, &id).await?;
+    let branch = find(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
     let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
     Ok(Json(
@@ -58,7 +59,7 @@ pub(super) async fn close(
     Path(id): Path<String>,
     body: Result<Json<ExpectedHead>, JsonRejection>,
 ) -> Result<Json<BranchView>, ApiError> {
-    let branch = find(&web, &viewer.user, &id).await?;
+    let branch = find(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
     let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
     let (repository, id) = (&branch.row.repository, branch.row.id);
@@ -73,7 +74,7 @@ pub(super) async fn rerun(
     Path(id): Path<String>,
     body: Result<Option<Json<Rerun>>, JsonRejection>,
 ) -> Result<Json<Queued>, ApiError> {
-    let detail = find_lane_run(&web, &viewer.user, &id).await?;
+    let detail = find_lane_run(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &detail.repository)?;
     let body = body.map_err(|rejection| unreadable(&rejection))?.map(|Json(body)| body).unwrap_or_default();
     let scope = if body.failed { RerunScope::Failed } else { RerunScope::All };
@@ -87,18 +88,14 @@ pub(super) async fn cancel(
     State(web): State<Web>,
     Path(id): Path<String>,
 ) -> Result<Json<LaneRunDetail>, ApiError> {
-    let detail = find_lane_run(&web, &viewer.user, &id).await?;
+    let detail = find_lane_run(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &detail.repository)?;
     web.forge().cancel(&detail.repository, detail.run.id, &viewer.user.name).await?;
     Ok(Json(web.forge().lane_run(&detail.repository, detail.run.id).await?))
 }
 
 pub(super) fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
-    if viewer.user.can_write(repository) {
-        return Ok(());
-    }
-    let message = format!("you may not change repository {repository:?}");
-    Err(WebError::Refused(axum::http::StatusCode::FORBIDDEN, message))
+    must(viewer, Action::Write, Resource::Repository(repository))
 }
 
 pub(super) fn unreadable(rejection: &JsonRejection) -> WebError {

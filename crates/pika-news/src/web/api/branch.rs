@@ -5,7 +5,7 @@ use axum::extract::State;
 use pikaci::{PreparedOutputsRecord, RunId, RunLogsMetadata, RunRecord};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::User;
+use crate::auth::Principal;
 use crate::forge::id::{BranchId, LaneRunId};
 use crate::forge::state::BranchState;
 use crate::forge::view::{
@@ -25,7 +25,7 @@ pub(super) async fn repositories(
     State(web): State<Web>,
 ) -> Result<Json<Vec<RepositoryRow>>, ApiError> {
     let rows = web.forge().repositories().await?;
-    Ok(Json(rows.into_iter().filter(|row| viewer.user.can_read(&row.name)).collect()))
+    Ok(Json(rows.into_iter().filter(|row| viewer.principal.can_read(&row.name)).collect()))
 }
 
 /// Which branches are wanted.
@@ -44,7 +44,7 @@ pub(super) async fn list(
     Path(name): Path<String>,
     Query(query): Query<BranchesQuery>,
 ) -> Result<Json<BranchList>, ApiError> {
-    if !viewer.user.can_read(&name) {
+    if !viewer.principal.can_read(&name) {
         return Err(WebError::NotFound(format!("there is no repository {name:?}")).into());
     }
     let unknown = || WebError::bad_request("`state` is `open`, `merged`, `closed` or `deleted`");
@@ -60,7 +60,7 @@ pub(super) async fn show(
     State(web): State<Web>,
     Path(id): Path<String>,
 ) -> Result<Json<BranchView>, ApiError> {
-    Ok(Json(find(&web, &viewer.user, &id).await?))
+    Ok(Json(find(&web, &viewer.principal, &id).await?))
 }
 
 /// `GET /news/api/forge/lane-run/{id}`
@@ -69,7 +69,7 @@ pub(super) async fn lane_run(
     State(web): State<Web>,
     Path(id): Path<String>,
 ) -> Result<Json<LaneRunDetail>, ApiError> {
-    Ok(Json(find_lane_run(&web, &viewer.user, &id).await?))
+    Ok(Json(find_lane_run(&web, &viewer.principal, &id).await?))
 }
 
 /// Which lane run is meant; without either the first lane's latest.
@@ -112,8 +112,8 @@ pub(super) async fn logs(
     Path(id): Path<String>,
     Query(query): Query<LogsQuery>,
 ) -> Result<Json<ForgeBranchLogsResponse>, ApiError> {
-    let branch = find(&web, &viewer.user, &id).await?;
-    let found = find_lane(&web, &viewer.user, &branch, &query).await?;
+    let branch = find(&web, &viewer.principal, &id).await?;
+    let found = find_lane(&web, &viewer.principal, &branch, &query).await?;
     let head_oid = found.as_ref().map_or(&branch.head.oid, |found| &found.head_oid);
     let pushed_at_ms = pushed_at_ms(&branch, head_oid);
     let (lane, lane_run) = found.map_or((None, None), |found| (Some(found.lane), found.run));
@@ -160,12 +160,12 @@ fn pushed_at_ms(branch: &BranchView, oid: &str) -> Option<i64> {
 
 async fn find_lane(
     web: &Web,
-    user: &User,
+    principal: &Principal,
     branch: &BranchView,
     query: &LogsQuery,
 ) -> Result<Option<FoundLane>, WebError> {
     if let Some(id) = &query.lane_run_id {
-        let detail = find_lane_run(web, user, id).await?;
+        let detail = find_lane_run(web, principal, id).await?;
         let is_meant = detail.branch_id == branch.row.id
             && query.lane.as_ref().is_none_or(|lane| *lane == detail.lane.target);
         if !is_meant {
@@ -190,21 +190,25 @@ async fn find_lane(
 }
 
 /// Finds a branch that the user may read.
-pub(super) async fn find(web: &Web, user: &User, id: &str) -> Result<BranchView, WebError> {
+pub(super) async fn find(web: &Web, principal: &Principal, id: &str) -> Result<BranchView, WebError> {
     let missing = || WebError::NotFound("there is no such branch".to_owned());
     let id: BranchId = id.parse().map_err(|_| missing())?;
     let repository = web.forge().repository_of_branch(id).await?;
-    if !user.can_read(repository) {
+    if !principal.can_read(repository) {
         return Err(missing());
     }
     Ok(web.forge().branch(repository, id).await?)
 }
 
 /// Finds a lane run that the user may read.
-pub(super) async fn find_lane_run(web: &Web, user: &User, id: &str) -> Result<LaneRunDetail, WebError> {
+pub(super) async fn find_lane_run(
+    web: &Web,
+    principal: &Principal,
+    id: &str,
+) -> Result<LaneRunDetail, WebError> {
     let missing = || WebError::NotFound("there is no such lane run".to_owned());
     let id: LaneRunId = id.parse().map_err(|_| missing())?;
-    for repository in web.forge().repository_names().filter(|name| user.can_read(name)) {
+    for repository in web.forge().repository_names().filter(|name| principal.can_read(name)) {
         match web.forge().lane_run(repository, id).await {
             Err(error) if error.is_not_found() => {}
             found => return Ok(found?),

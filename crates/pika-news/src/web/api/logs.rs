@@ -44,7 +44,7 @@ pub(super) async fn show(
     Path(run): Path<String>,
     Query(query): Query<LogsQuery>,
 ) -> Result<Json<LogsResponse>, ApiError> {
-    let found = runs::find(&web, &viewer.user, &run).await?;
+    let found = runs::find(&web, &viewer.principal, &run).await?;
     let job = runs::job(&found, query.job.as_deref()).await?;
     let kind = match query.kind.as_deref().unwrap_or("both") {
         "both" | "" => LogKind::Both,

@@ -23,7 +23,7 @@ pub(super) async fn show(
     State(web): State<Web>,
     Path(run): Path<String>,
 ) -> Result<Json<PreparedOutputsResponse>, ApiError> {
-    let found = runs::find(&web, &viewer.user, &run).await?;
+    let found = runs::find(&web, &viewer.principal, &run).await?;
     let response = runs::read(move || {
         let prepared_outputs = pikaci::load_prepared_outputs_record(&found.state, &found.run)?;
         Ok(PreparedOutputsResponse { run_id: found.run, prepared_outputs })

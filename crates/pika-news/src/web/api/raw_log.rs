@@ -36,7 +36,7 @@ pub(super) async fn show(
     Query(query): Query<RawLogQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let found = runs::find(&web, &viewer.user, &run).await?;
+    let found = runs::find(&web, &viewer.principal, &run).await?;
     let job = runs::job(&found, query.job.as_deref()).await?;
     let side = runs::side(query.kind.as_deref())?;
     let (file, length) = runs::read(move || {

@@ -15,6 +15,6 @@ pub(super) async fn show(
     State(web): State<Web>,
     Path(run): Path<String>,
 ) -> Result<Json<RunRecord>, ApiError> {
-    let found = runs::find(&web, &viewer.user, &run).await?;
+    let found = runs::find(&web, &viewer.principal, &run).await?;
     Ok(Json(runs::read(move || Ok(pikaci::load_run_record(&found.state, &found.run)?)).await?))
 }

@@ -114,7 +114,7 @@ pub(super) async fn retry(
     Path(id): Path<String>,
     body: Result<Json<ExpectedHead>, JsonRejection>,
 ) -> Result<Json<TutorialState>, ApiError> {
-    let branch = find(&web, &viewer.user, &id).await?;
+    let branch = find(&web, &viewer.principal, &id).await?;
     may_write(&viewer, &branch.row.repository)?;
     let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
     let (repository, id) = (&branch.row.repository, branch.row.id);
@@ -143,7 +143,7 @@ pub(super) async fn tick(
     Path(id): Path<String>,
     body: Result<Json<Tick>, JsonRejection>,
 ) -> Result<Json<Ticked>, ApiError> {
-    let branch = find(&web, &viewer.user, &id).await?;
+    let branch = find(&web, &viewer.principal, &id).await?;
     let Json(Tick { step, is_ticked }) = body.map_err(|rejection| unreadable(&rejection))?;
     web.forge().tick(viewer.user.id, branch.row.id, &step, is_ticked).await?;
     Ok(Json(Ticked { step, is_ticked }))
@@ -176,7 +176,7 @@ pub(super) async fn since(
     Path(id): Path<String>,
     Query(query): Query<SinceQuery>,
 ) -> Result<Json<SinceAnswer>, ApiError> {
-    let branch = find(&web, &viewer.user, &id).await?;
+    let branch = find(&web, &viewer.principal, &id).await?;
     let to = query.to.unwrap_or_else(|| branch.head.oid.clone());
     let since = web.forge().since(&branch.row.repository, branch.row.id, &query.from, &to).await?;
     Ok(Json(SinceAnswer {
@@ -197,7 +197,7 @@ async fn explained(
     id: &str,
     query: HeadQuery,
 ) -> Result<(BranchView, ExplainedHead), ApiError> {
-    let branch = find(web, &viewer.user, id).await?;
+    let branch = find(web, &viewer.principal, id).await?;
     let head = query.head.unwrap_or_else(|| branch.head.oid.clone());
     let found = web.forge().explained(&branch.row.repository, branch.row.id, &head).await?;
     Ok((branch, found))

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::*;
+use crate::auth::{Role, Scopes};
 use crate::store::Store;
 
 /// A server with one repository, and a working copy of it.
@@ -35,9 +36,13 @@ impl Server {
         change(&mut config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let authenticator = Authenticator::new(Store::open(&scratch.path().join("forge.db")).unwrap());
+        let store = Store::open(&scratch.path().join("forge.db")).unwrap();
+        let authenticator = Authenticator::new(store.clone());
         let ada = authenticator.ensure_user("ada", false).await.unwrap();
-        let token = authenticator.create_token(&ada, "git").await.unwrap().reveal().to_owned();
+        let sample = store.ensure_repository("sample", 1).await.unwrap();
+        store.set_role(sample, ada.id, Some(Role::Write), "test".to_owned(), 1).await.unwrap();
+        let token =
+            authenticator.create_token(&ada, "git", &Scopes::all(), None).await.unwrap().reveal().to_owned();
         let repositories = Repositories::from([("sample".to_owned(), bare.clone())]);
         let router = router(authenticator.clone(), repositories, config);
         tokio::spawn(async move { axum::serve(listener, router).await });

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::changes::Commits;
 use super::{as_seen_by, explained, not_found, render, time, words};
-use crate::auth::User;
+use crate::auth::{Principal, User};
 use crate::forge::id::BranchId;
 use crate::forge::state::{BranchState, HeadState, Selection};
 use crate::forge::view::BranchView;
@@ -51,7 +51,7 @@ pub(super) async fn show(
 
 async fn page(
     web: &Web,
-    user: &User,
+    user: &Principal,
     repository: &str,
     id: &str,
     is_patient: bool,
@@ -65,11 +65,16 @@ async fn page(
         Selection::ManifestError { message, line, .. } => Some((message.clone(), *line)),
         Selection::Selected | Selection::NoManifest => None,
     };
-    render(&BranchPage { user: Some(user.clone()), branch, manifest_error, commits, changes: changes? })
+    render(&BranchPage { user: user.user().cloned(), branch, manifest_error, commits, changes: changes? })
 }
 
 /// Finds a branch by what its URL says. One of another repository is not there.
-pub(super) async fn find(web: &Web, user: &User, repository: &str, id: &str) -> Result<BranchView, WebError> {
+pub(super) async fn find(
+    web: &Web,
+    user: &Principal,
+    repository: &str,
+    id: &str,
+) -> Result<BranchView, WebError> {
     let id: BranchId = id.parse().map_err(|_| not_found("branch"))?;
     if !user.can_read(repository) {
         return Err(not_found("branch"));
@@ -86,7 +91,7 @@ pub(super) async fn merge(
 ) -> Result<Response, PageError> {
     let result = async {
         let branch = find_writable(&web, &user, &repository, &id).await?;
-        web.forge().merge(&repository, branch.row.id, &form.expected_head, &user.name).await?;
+        web.forge().merge(&repository, branch.row.id, &form.expected_head, user.name()).await?;
         Ok(back(&branch))
     };
     result.await.map_err(as_seen_by(&user))
@@ -101,7 +106,7 @@ pub(super) async fn close(
 ) -> Result<Response, PageError> {
     let result = async {
         let branch = find_writable(&web, &user, &repository, &id).await?;
-        web.forge().close(&repository, branch.row.id, &form.expected_head, &user.name).await?;
+        web.forge().close(&repository, branch.row.id, &form.expected_head, user.name()).await?;
         Ok(back(&branch))
     };
     result.await.map_err(as_seen_by(&user))
@@ -109,7 +114,7 @@ pub(super) async fn close(
 
 pub(super) async fn find_writable(
     web: &Web,
-    user: &User,
+    user: &Principal,
     repository: &str,
     id: &str,
 ) -> Result<BranchView, WebError> {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::branch::{back, find, find_writable};
 use super::{as_seen_by, changes, not_found, render, time, words};
-use crate::auth::User;
+use crate::auth::{Principal, User};
 use crate::forge::ForgeError;
 use crate::forge::tutorial::{ExplainedHead, Shown as ShownTutorial, TutorialState};
 use crate::forge::view::BranchView;
@@ -77,7 +77,7 @@ pub(super) struct ChangesQuery {
 /// Renders what changed; with patience, or without any.
 pub(super) async fn section(
     web: &Web,
-    user: &User,
+    user: &Principal,
     branch: &BranchView,
     is_patient: bool,
 ) -> Result<String, WebError> {
@@ -106,17 +106,17 @@ pub(super) async fn section(
 
 async fn part(
     web: &Web,
-    user: &User,
+    user: &Principal,
     branch: &BranchView,
     path: String,
     explained: &ExplainedHead,
 ) -> Result<Part, WebError> {
     let (id, head) = (branch.row.id, &branch.head.oid);
-    let since = web.forge().look(user.id, &branch.row.repository, id, head).await?;
+    let since = web.forge().look(user.user_id(), &branch.row.repository, id, head).await?;
     let embedding = Embedding {
         file_url: format!("{path}/file?head={head}&file="),
         tick_url: Some(format!("{path}/tick")),
-        ticked: web.forge().ticks(user.id, id).await?,
+        ticked: web.forge().ticks(user.user_id(), id).await?,
     };
     let (added, removed) = explained.diff.counts();
     let (steps, diff) = render_parts(explained, embedding).await?;
@@ -305,7 +305,7 @@ pub(super) async fn file(
             return Ok(Html(file).into_response());
         }
         let path = format!("/news/{repository}/branch/{}", branch.row.id);
-        render(&FilePage { user: Some(user.clone()), branch, path, head: query.head.clone(), file })
+        render(&FilePage { user: user.user().cloned(), branch, path, head: query.head.clone(), file })
     };
     shown.await.map_err(as_seen_by(&user))
 }
@@ -343,7 +343,7 @@ pub(super) async fn since(
         let embedding = Embedding {
             file_url: format!("{path}/file?head={head}&since={}&file=", since.from),
             tick_url: Some(format!("{path}/tick")),
-            ticked: web.forge().ticks(user.id, id).await?,
+            ticked: web.forge().ticks(user.user_id(), id).await?,
         };
         let (from, to) = (since.from, since.to);
         let rendered = tokio::task::spawn_blocking(move || {
@@ -351,7 +351,7 @@ pub(super) async fn since(
             (steps, render_files(&since.explained, &since.diff, &embedding))
         });
         let (steps, diff) = rendered.await.map_err(|error| WebError::internal(&error))?;
-        render(&SincePage { user: Some(user.clone()), branch, path, from, to, steps, diff })
+        render(&SincePage { user: user.user().cloned(), branch, path, from, to, steps, diff })
     };
     shown.await.map_err(as_seen_by(&user))
 }
@@ -371,7 +371,7 @@ pub(super) async fn seen(
 ) -> Result<Response, PageError> {
     let done = async {
         let branch = find(&web, &user, &repository, &id).await?;
-        web.forge().note_seen(user.id, &repository, branch.row.id, &form.head).await?;
+        web.forge().note_seen(user.user_id(), &repository, branch.row.id, &form.head).await?;
         Ok(back(&branch))
     };
     done.await.map_err(as_seen_by(&user))
@@ -393,7 +393,7 @@ pub(super) async fn tick(
 ) -> Result<Response, PageError> {
     let done = async {
         let branch = find(&web, &user, &repository, &id).await?;
-        web.forge().tick(user.id, branch.row.id, &form.step, form.is_ticked).await?;
+        web.forge().tick(user.user_id(), branch.row.id, &form.step, form.is_ticked).await?;
         let path = format!("/news/{repository}/branch/{}#tutorial", branch.row.id);
         Ok(Redirect::to(&path).into_response())
     };
@@ -416,7 +416,7 @@ pub(super) async fn retry(
     let done = async {
         let branch = find_writable(&web, &user, &repository, &id).await?;
         let id = branch.row.id;
-        web.forge().retry_tutorial(&repository, id, &form.expected_head, &user.name).await?;
+        web.forge().retry_tutorial(&repository, id, &form.expected_head, user.name()).await?;
         Ok(back(&branch))
     };
     done.await.map_err(as_seen_by(&user))

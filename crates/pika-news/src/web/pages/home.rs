@@ -46,7 +46,7 @@ pub(super) async fn show(
         let clone_url = format!("{}/news/git/{}.git", web.public_url(), row.name);
         repositories.push(RepositoryCard { row, clone_url, branches });
     }
-    let mut response = render(&HomePage { user: Some(user), repositories })?;
+    let mut response = render(&HomePage { user: user.user().cloned(), repositories })?;
     if let Some(Presented::Session(session)) = Presented::read(&headers)
         && let Ok(cookie) = HeaderValue::from_str(&renewed_cookie(&session, web.is_secure()))
     {

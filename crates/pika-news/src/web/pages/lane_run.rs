@@ -13,7 +13,7 @@ use serde::Deserialize;
 use self::log::{LogSection, Window};
 use self::run::{Artifact, JobRow, PhaseRow, RunSection};
 use super::{as_seen_by, not_found, render, time, words};
-use crate::auth::User;
+use crate::auth::{Principal, User};
 use crate::forge::RerunScope;
 use crate::forge::id::LaneRunId;
 use crate::forge::state::LaneRunStatus;
@@ -67,7 +67,7 @@ pub(super) async fn show(
 
 async fn page(
     web: &Web,
-    user: &User,
+    user: &Principal,
     repository: &str,
     id: &str,
     query: LogQuery,
@@ -87,7 +87,7 @@ async fn page(
     let did_not_pass = detail.run.outcome.as_ref().is_some_and(|outcome| *outcome != pikaci::Outcome::Passed);
     let raw_base = detail.run.run_id.as_ref().map(|run| format!("/news/api/forge/pikaci/logs/{run}/raw"));
     render(&LaneRunPage {
-        user: Some(user.clone()),
+        user: user.user().cloned(),
         page: format!("/news/{}/lane-run/{}", detail.repository, detail.run.id),
         raw_base: raw_base.unwrap_or_default(),
         is_busy: is_unfinished,
@@ -110,7 +110,7 @@ async fn read_run(web: &Web, detail: &LaneRunDetail, window: Window) -> Result<O
 }
 
 /// Finds a lane run by what its URL says. One of another repository is not there.
-async fn find(web: &Web, user: &User, repository: &str, id: &str) -> Result<LaneRunDetail, WebError> {
+async fn find(web: &Web, user: &Principal, repository: &str, id: &str) -> Result<LaneRunDetail, WebError> {
     let id: LaneRunId = id.parse().map_err(|_| not_found("lane run"))?;
     if !user.can_read(repository) {
         return Err(not_found("lane run"));
@@ -128,7 +128,7 @@ pub(super) async fn rerun(
     let result = async {
         let detail = find_writable(&web, &user, &repository, &id).await?;
         let scope = if form.failed { RerunScope::Failed } else { RerunScope::All };
-        let queued = web.forge().rerun(&repository, detail.run.id, scope, &user.name).await?;
+        let queued = web.forge().rerun(&repository, detail.run.id, scope, user.name()).await?;
         Ok(Redirect::to(&format!("/news/{repository}/lane-run/{queued}")).into_response())
     };
     result.await.map_err(as_seen_by(&user))
@@ -142,7 +142,7 @@ pub(super) async fn cancel(
 ) -> Result<Response, PageError> {
     let result = async {
         let detail = find_writable(&web, &user, &repository, &id).await?;
-        web.forge().cancel(&repository, detail.run.id, &user.name).await?;
+        web.forge().cancel(&repository, detail.run.id, user.name()).await?;
         Ok(Redirect::to(&format!("/news/{repository}/lane-run/{}", detail.run.id)).into_response())
     };
     result.await.map_err(as_seen_by(&user))
@@ -150,7 +150,7 @@ pub(super) async fn cancel(
 
 async fn find_writable(
     web: &Web,
-    user: &User,
+    user: &Principal,
     repository: &str,
     id: &str,
 ) -> Result<LaneRunDetail, WebError> {

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::{as_seen_by, not_found, render, time, words};
-use crate::auth::User;
+use crate::auth::{Principal, User};
 use crate::forge::state::BranchState;
 use crate::forge::view::{BranchFilter, BranchList, RepositoryView};
 use crate::web::Web;
@@ -54,7 +54,12 @@ pub(super) async fn show(
     page(&web, &user, &name, &query).await.map_err(as_seen_by(&user))
 }
 
-async fn page(web: &Web, user: &User, name: &str, query: &RepositoryQuery) -> Result<Response, PageError> {
+async fn page(
+    web: &Web,
+    user: &Principal,
+    name: &str,
+    query: &RepositoryQuery,
+) -> Result<Response, PageError> {
     if !user.can_read(name) {
         return Err(not_found("repository").into());
     }
@@ -73,7 +78,7 @@ async fn page(web: &Web, user: &User, name: &str, query: &RepositoryQuery) -> Re
     ];
     let clone_url = format!("{}{}", web.public_url(), repository.clone_path);
     render(&RepositoryPage {
-        user: Some(user.clone()),
+        user: user.user().cloned(),
         repository,
         clone_url,
         tabs,

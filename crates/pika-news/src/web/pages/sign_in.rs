@@ -34,7 +34,7 @@ pub(super) async fn explain(State(web): State<Web>, headers: HeaderMap) -> Resul
     if user.is_some() {
         return Ok(Redirect::to("/news").into_response());
     }
-    render(&SignInPage { user, link: SignInLink::None })
+    render(&SignInPage { user: None, link: SignInLink::None })
 }
 
 /// `GET /news/sign-in/{secret}`: asks for a click.

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::{as_seen_by, not_found, render, time};
-use crate::auth::{AuthError, Token, User};
+use crate::auth::{AuthError, Principal, Scopes, Token, User};
 use crate::web::Web;
 use crate::web::error::{PageError, WebError};
 use crate::web::viewer::PageViewer;
@@ -45,7 +45,8 @@ pub(super) async fn create(
     Form(form): Form<NewToken>,
 ) -> Result<Response, PageError> {
     let result = async {
-        match web.auth().create_token(&user, &form.title).await {
+        let account = user.user().ok_or(WebError::Unauthenticated)?;
+        match web.auth().create_token(account, &form.title, &Scopes::all(), None).await {
             Ok(secret) => page(&web, &user, Some(secret.reveal().to_owned()), None).await,
             Err(error @ (AuthError::TokenTitle | AuthError::TooManyTokens)) => {
                 let problem = WebError::from(error);
@@ -65,8 +66,9 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<Response, PageError> {
     let result = async {
+        let account = user.user().ok_or(WebError::Unauthenticated)?;
         let id = id.parse().map_err(|_| not_found("token"))?;
-        match web.auth().revoke_token(&user, id).await? {
+        match web.auth().revoke_token(account, id).await? {
             true => Ok(Redirect::to("/news/settings/tokens").into_response()),
             false => Err(not_found("token").into()),
         }
@@ -76,17 +78,18 @@ pub(super) async fn revoke(
 
 async fn page(
     web: &Web,
-    user: &User,
+    user: &Principal,
     created: Option<String>,
     problem: Option<String>,
 ) -> Result<Response, PageError> {
-    let tokens = web.auth().list_tokens(user).await?;
+    let account = user.user().ok_or(WebError::Unauthenticated)?;
+    let tokens = web.auth().list_tokens(account).await?;
     let repository =
         web.forge().config().repositories.iter().find(|repository| user.can_read(&repository.name));
     let name = repository.map_or("NAME", |repository| &repository.name);
     let clone_example = match web.public_url().split_once("://") {
-        Some((scheme, host)) => format!("{scheme}://{}@{host}/news/git/{name}.git", user.name),
+        Some((scheme, host)) => format!("{scheme}://{}@{host}/news/git/{name}.git", account.name),
         None => String::new(),
     };
-    render(&TokensPage { user: Some(user.clone()), tokens, created, problem, clone_example })
+    render(&TokensPage { user: user.user().cloned(), tokens, created, problem, clone_example })
 }

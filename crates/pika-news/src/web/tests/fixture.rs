@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::auth::{Authenticator, User};
+use crate::auth::{Authenticator, Scopes, User};
 use crate::ci::{Ci, PikaciProgram};
 use crate::config::{CiConfig, Config, RepositoryConfig, TutorialConfig};
 use crate::forge::id::{BranchId, LaneRunId};
@@ -37,6 +37,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         public_url: "http://127.0.0.1:7800".to_owned(),
         ci: CiConfig::default(),
         tutorial: TutorialConfig::default(),
+        metrics: Default::default(),
         repositories: vec![RepositoryConfig {
             name: REPOSITORY.to_owned(),
             path: git_dir.to_owned(),
@@ -157,7 +158,7 @@ impl Fixture {
         let forge = Forge::open(config, store.clone(), Arc::new(Timestamp::now), ci).await.unwrap();
         let auth = Authenticator::new(store);
         let user = auth.ensure_user("ada", true).await.unwrap();
-        let token = auth.create_token(&user, "test").await.unwrap().reveal().to_owned();
+        let token = auth.create_token(&user, "test", &Scopes::all(), None).await.unwrap().reveal().to_owned();
         let shutdown = CancellationToken::new();
         let router = router(Web::new(forge.clone(), auth.clone(), shutdown.clone()));
         let state = forge.state_root(REPOSITORY).unwrap();
@@ -214,6 +215,13 @@ impl Fixture {
     pub(super) async fn get(&self, path: &str) -> Reply {
         let bearer = format!("Bearer {}", self.token);
         let request = self.request(Method::GET, path).header(header::AUTHORIZATION, bearer);
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// Asks with another token than the fixture's own.
+    pub(super) async fn get_with(&self, path: &str, token: &str) -> Reply {
+        let request =
+            self.request(Method::GET, path).header(header::AUTHORIZATION, format!("Bearer {token}"));
         self.send(request.body(Body::empty()).unwrap()).await
     }
 

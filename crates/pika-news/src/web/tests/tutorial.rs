@@ -185,6 +185,118 @@ async fn a_new_head_shows_what_still_holds_of_the_old_tutorial_and_what_changed_
 }
 
 #[tokio::test]
+async fn a_step_whose_lines_changed_is_marked_with_the_head_that_it_was_written_for() {
+    let answer = r#"{"executive_summary":"Two things.","steps":[{"title":"Add two","intent":"i","affected_files":["lib.rs"],"evidence_snippets":["+fn two() -> u32 {"],"body_markdown":"b"},{"title":"Add a note","intent":"i","affected_files":["note.md"],"evidence_snippets":["+A note."],"body_markdown":"b"}]}"#;
+    let script = format!("grep -q 'Another note' && exit 1; cat <<'E'\n{answer}\nE");
+    let fixture = Fixture::with_tutorial(written_by(&script)).await;
+    fixture.push("main", &[("lib.rs", OLD)]).await;
+    let branch = fixture.push("topic", &[("lib.rs", NEW), ("note.md", "A note.\n")]).await;
+    fixture.forge.start().await;
+    let first = until(&fixture, branch, "written").await["head"].as_str().unwrap().to_owned();
+    fixture.push("topic", &[("note.md", "Another note.\n")]).await;
+    let failed = until(&fixture, branch, "failed").await;
+    assert_eq!((failed["shown"]["kept"].clone(), failed["shown"]["stale"].clone()), (1.into(), 1.into()));
+    let path = format!("/news/api/forge/branch/{branch}/tutorial/steps");
+    let steps = fixture.get(&path).await.json(StatusCode::OK)["steps"].clone();
+    assert!(steps[0]["stale_since"].is_null() && steps[0]["state"] == "verified", "{steps}");
+    assert_eq!(
+        (steps[1]["stale_since"].clone(), steps[1]["state"].clone()),
+        (first.clone().into(), "unsupported".into())
+    );
+    let html = page(&fixture, branch).await;
+    assert!(
+        html.contains("1 of its steps hold, 1 are marked as stale") && html.contains(&first[..10]),
+        "{html}"
+    );
+    assert!(!html.contains("+A note.") && !html.contains(">A note.<"), "what is gone is not quoted: {html}");
+    fixture.forge.drain().await;
+}
+
+#[tokio::test]
+async fn a_diff_that_is_too_large_for_a_tutorial_says_so_and_lists_its_files() {
+    let fixture =
+        Fixture::with_tutorial(TutorialConfig { diff_bytes_max: 4000, ..TutorialConfig::default() }).await;
+    fixture.push("main", &[("lib.rs", OLD)]).await;
+    let many: String = (0..5000).map(|line| format!("line {line}\n")).collect();
+    let branch = fixture.push("topic", &[("many.txt", &many), ("lib.rs", NEW)]).await;
+    let html = page(&fixture, branch).await;
+    assert!(
+        html.contains("too large for a tutorial") && html.contains("many.txt") && html.contains("lib.rs"),
+        "{html}"
+    );
+    assert!(html.contains("fn two() -&#62; u32 {"), "what is small is shown: {html}");
+    for part in ["", "/steps", "/coverage", "/state"] {
+        let answer = fixture.get(&format!("/news/api/forge/branch/{branch}/tutorial{part}")).await;
+        let error = answer.json(StatusCode::UNPROCESSABLE_ENTITY)["error"].clone();
+        assert!(error.as_str().unwrap().contains("larger than 4000 bytes"), "{part}: {error}");
+    }
+}
+
+/// A model server that refuses its first request, and then answers in both protocols; it tells which keys it was sent.
+async fn model_server() -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use axum::http::{HeaderMap, header};
+    use axum::response::IntoResponse as _;
+    let keys = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = keys.clone();
+    let answer = move |headers: HeaderMap, uri: axum::http::Uri| {
+        let mut seen = seen.lock().unwrap();
+        let key = headers.get(header::AUTHORIZATION).or(headers.get("x-api-key")).unwrap();
+        seen.push(key.to_str().unwrap().to_owned());
+        let is_first = seen.len() == 1;
+        async move {
+            if is_first {
+                return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "0")], "later")
+                    .into_response();
+            }
+            let events = if uri.path().ends_with("/chat/completions") {
+                let piece =
+                    serde_json::json!({"choices": [{"delta": {"content": ANSWER}, "finish_reason": "stop"}]});
+                format!("data: {piece}\n\ndata: [DONE]\n\n")
+            } else {
+                let piece = serde_json::json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ANSWER}});
+                let end = serde_json::json!({"type": "message_stop"});
+                format!("event: content_block_delta\ndata: {piece}\n\nevent: message_stop\ndata: {end}\n\n")
+            };
+            ([(header::CONTENT_TYPE, "text/event-stream")], events).into_response()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), keys)
+}
+
+#[tokio::test]
+async fn servers_of_models_write_tutorials_with_a_key_that_stays_in_its_file() {
+    let scratch = tempfile::tempdir().unwrap();
+    let key_file = scratch.path().join("key");
+    std::fs::write(&key_file, "sk-very-secret\n").unwrap();
+    for (provider, key) in
+        [(ProviderKind::Openai, "Bearer sk-very-secret"), (ProviderKind::Anthropic, "sk-very-secret")]
+    {
+        let (url, keys) = model_server().await;
+        let settings = ProviderSettings {
+            provider,
+            base_url: Some(url),
+            model: Some("small".to_owned()),
+            key_file: Some(key_file.clone()),
+            ..ProviderSettings::default()
+        };
+        let config = TutorialConfig { settings, retries: 0, ..TutorialConfig::default() };
+        let fixture = Fixture::with_tutorial(config).await;
+        let branch = pushed(&fixture).await;
+        fixture.forge.start().await;
+        let written = until(&fixture, branch, "written").await;
+        assert_eq!((written["model"].clone(), written["tries"].clone()), ("small".into(), 1.into()));
+        assert!(!written.to_string().contains("very-secret"), "{written}");
+        assert!(page(&fixture, branch).await.contains("It adds <strong>two</strong>."));
+        assert_eq!(*keys.lock().unwrap(), [key, key]);
+        fixture.forge.drain().await;
+    }
+}
+
+#[tokio::test]
 async fn a_newer_head_ends_a_writer_that_never_ends() {
     let script = "grep -q three.rs && exit 1; sleep 600";
     let fixture = Fixture::with_tutorial(written_by(script)).await;

@@ -118,12 +118,20 @@ impl<'a> Follower<'a> {
 
     async fn attach(&mut self) -> Result<(), Error> {
         let may_start = may_start(self.has_begun, self.is_cancelled);
-        let request: ExecRequest = if may_start {
+        let mut request: ExecRequest = if may_start {
             build_remote_incus_launch_command(&self.attempt.job, self.context)
         } else {
             follow_command(self.offset)
         };
-        let exec = self.client.exec(&self.context.instance, &request).await?;
+        let secrets = self.attempt.secrets.as_ref().filter(|_| may_start);
+        if secrets.is_some() {
+            request.command.push("--secrets".to_owned());
+        }
+        let mut exec = self.client.exec(&self.context.instance, &request).await?;
+        if let Some(secrets) = secrets {
+            // A runner that has the job already leaves them unread, and they end with the connection.
+            exec.write(secrets.bytes().to_vec()).await?;
+        }
         self.is_in_the_making = false;
         self.exec = Some(exec);
         Ok(())

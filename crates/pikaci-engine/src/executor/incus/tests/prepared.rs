@@ -55,6 +55,18 @@ fn an_output_of_devices_or_of_nothing_is_the_builds_fault_and_the_instance_is_go
 }
 
 #[test]
+fn an_image_without_tar_is_not_the_builds_fault() {
+    let world = World::new();
+    let build =
+        "mkdir /artifacts/out; rm -f $(command -v tar); for i in /bin /usr/bin /sbin; do rm -f $i/tar; done";
+    let job = JobSpec { run_as_root: true, ..in_container(maker("a", build)) };
+    let (record, _) = world.run(vec![job], |_| false);
+    let made = &record.jobs[0];
+    assert_eq!(made.fault, Some(pikaci::Fault::Infra), "{made:?}");
+    assert!(made.message.as_deref().unwrap().contains("has no `tar`"), "{made:?}");
+}
+
+#[test]
 fn a_guest_that_sends_without_an_end_is_refused_at_once() {
     let world = World::new();
     let build = "mkdir -p /artifacts/out /usr/local/sbin; printf '#!/bin/sh\\nexec cat /dev/zero\\n' > /usr/local/sbin/tar; chmod 755 /usr/local/sbin/tar";
@@ -366,4 +378,19 @@ fn an_output_for_another_c_library_is_refused_before_there_is_an_instance() {
     for id in ["glibc-one", "static"] {
         assert_eq!(run(id).status, RunStatus::Passed, "{id}");
     }
+}
+
+#[test]
+fn a_secret_is_a_file_in_the_instances_memory_and_a_mask_in_its_log() {
+    let world = World::new();
+    let command = "stat -f -c %T $PIKACI_SECRETS; cat $PIKACI_SECRETS/DEPLOY; ls -ln $PIKACI_SECRETS | tail -n 1 | cut -c 1-10";
+    let job = JobSpec {
+        secrets: vec!["DEPLOY".to_owned()],
+        ..in_container(crate::executor::sample_shell_job("unit", command))
+    };
+    let mut request = world.fixture.request(vec![job]);
+    request.secrets = crate::Secrets::new([("DEPLOY".to_owned(), b"hunter22\n".to_vec())].into()).unwrap();
+    let (record, _) = world.fixture.run(request, world.executor(), |_| false);
+    assert_eq!(record.status, RunStatus::Passed, "{record:#?}");
+    assert_eq!(world.log(&record, 0), "tmpfs\n***\n-r--------\n");
 }

@@ -490,6 +490,7 @@ fn attempt_of(world: &World, command: &str) -> Attempt {
     let artifacts_dir = world.fixture.state.artifacts_dir(&run_id, &spec.id);
     fs::create_dir_all(&artifacts_dir).unwrap();
     Attempt {
+        secrets: None,
         run_id,
         job: spec,
         number: 1,
