@@ -18,6 +18,7 @@ use pika_news::forge::Forge;
 use pika_news::hook;
 use pika_news::hook_socket::HookSocket;
 use pika_news::metrics;
+use pika_news::store::Store;
 use pika_news::web::git_http::{self, GitHttpConfig};
 use pika_news::web::{self, Web};
 use tokio::net::TcpListener;
@@ -40,6 +41,13 @@ pub(crate) fn run(file: &Path) -> Result<()> {
         }
         server.serve().await
     })
+}
+
+/// A forge that does nothing by itself, beside one that may be running.
+pub(super) async fn open_beside(config: Config, store: Store) -> Result<Forge> {
+    let program = PikaciProgram { program: PathBuf::from("pikaci"), environment: Vec::new() };
+    let ci = Ci::new(config.ci.clone(), program);
+    Ok(Forge::open_with(&git(), config, store, Arc::new(Timestamp::now), ci).await?)
 }
 
 /// A forge that is open and listens, and serves nothing yet.
