@@ -21,6 +21,7 @@ use pika_news::metrics;
 use pika_news::store::Store;
 use pika_news::web::git_http::{self, GitHttpConfig};
 use pika_news::web::{self, Web};
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -124,6 +125,7 @@ impl Server {
         let (shutdown, hooks_end) = (CancellationToken::new(), CancellationToken::new());
         let hooks = tokio::spawn(self.hook_socket.serve(self.forge.clone(), hooks_end.clone()));
         self.forge.start().await;
+        let watched = tokio::spawn(tell_the_service_manager(self.forge.clone()));
         let repositories = self
             .forge
             .repository_names()
@@ -152,6 +154,8 @@ impl Server {
             asked = asked_to_end() => asked?,
         }
         tracing::info!("draining");
+        watched.abort();
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
         shutdown.cancel();
         let http = async {
             if tokio::time::timeout(HTTP_DEADLINE, http).await.is_err() {
@@ -165,6 +169,19 @@ impl Server {
         hooks_end.cancel();
         hooks.await?;
         Ok(())
+    }
+}
+
+/// Tells systemd, when it has started us, that the forge serves, and then that it still does. A forge of which a part has hung
+/// says nothing more, and is started anew.
+async fn tell_the_service_manager(forge: Forge) {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let Some(within) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        tokio::time::sleep((within / 4).min(Duration::from_secs(30))).await;
+        if !forge.readiness().await.actors.iter().any(|actor| actor.is_late) {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
     }
 }
 
