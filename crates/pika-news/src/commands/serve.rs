@@ -78,6 +78,7 @@ impl Server {
         let forge = Forge::open_with(&git(), config, store.clone(), clock, ci).await?;
         install_hooks(&forge, &hook_socket_path).await?;
         let authenticator = Authenticator::new(store);
+        authenticator.set_public(forge.config().public_repositories());
         Ok(Server { forge, authenticator, listener, hook_socket, hook_socket_path, _lock: lock })
     }
 
@@ -109,13 +110,12 @@ impl Server {
             .repository_names()
             .map(|name| Ok((name.to_owned(), self.forge.git(name)?)))
             .collect::<Result<git_http::Repositories>>()?;
-        let git = git_http::router(
-            self.authenticator.clone(),
+        let router = web::router_with_git(
+            Web::new(self.forge.clone(), self.authenticator.clone(), shutdown.clone()),
             repositories,
             GitHttpConfig::new(self.hook_socket_path.clone()),
         );
-        let pages = web::router(Web::new(self.forge.clone(), self.authenticator.clone(), shutdown.clone()));
-        let mut http = tokio::spawn(web::server::serve(self.listener, git.merge(pages), shutdown.clone()));
+        let mut http = tokio::spawn(web::server::serve(self.listener, router, shutdown.clone()));
         tokio::select! {
             ended = &mut http => {
                 ended?;

@@ -24,7 +24,7 @@ use super::Web;
 use super::error::{ApiError, WebError};
 use super::runs;
 use super::viewer::Viewer;
-use crate::auth::{Authenticator, Presented};
+use crate::auth::{Authenticator, Presented, Principal};
 use crate::web::extract::{Path, Query};
 pub(super) use follow::current_attempt;
 use follow::{Follower, Look};
@@ -97,9 +97,9 @@ pub(super) async fn log(
         Some(Some(offset)) => offset,
         Some(None) => return Err(WebError::bad_request("Last-Event-ID is a byte offset").into()),
     };
+    let repository = found.repository.clone();
     let follower = new_follower(found, job, side).starting_at(offset, query.attempt);
-    let feed = Feed::start(&web, viewer)?;
-    let (receiver, feed) = feed;
+    let (receiver, feed) = Feed::start(&web, viewer, Some(repository))?;
     tokio::spawn(feed.log(follower));
     Ok(respond(receiver))
 }
@@ -124,7 +124,7 @@ pub(super) async fn changes(
     Query(query): Query<ChangesQuery>,
 ) -> Result<Response, ApiError> {
     let changes = web.forge().subscribe();
-    let (receiver, feed) = Feed::start(&web, viewer)?;
+    let (receiver, feed) = Feed::start(&web, viewer, None)?;
     tokio::spawn(feed.changes(changes, query));
     Ok(respond(receiver))
 }
@@ -145,6 +145,10 @@ struct Feed {
     pieces: mpsc::Sender<Result<Event, Infallible>>,
     auth: Authenticator,
     presented: Presented,
+    /// Who watches, as of the last look.
+    principal: Principal,
+    /// The repository that the stream is of; it ends when they may no longer read it.
+    repository: Option<String>,
     shutdown: tokio_util::sync::CancellationToken,
     started: Instant,
     rights_checked: Instant,
@@ -152,13 +156,15 @@ struct Feed {
 }
 
 impl Feed {
-    fn start(web: &Web, viewer: Viewer) -> Result<(Pieces, Feed), WebError> {
+    fn start(web: &Web, viewer: Viewer, repository: Option<String>) -> Result<(Pieces, Feed), WebError> {
         let place = web.streams().take()?;
         let (pieces, receiver) = mpsc::channel(PIECES_QUEUED_MAX);
         let feed = Feed {
             pieces,
             auth: web.auth().clone(),
             presented: viewer.presented,
+            principal: viewer.principal,
+            repository,
             shutdown: web.shutdown().clone(),
             started: Instant::now(),
             rights_checked: Instant::now(),
@@ -224,7 +230,8 @@ impl Feed {
             let event = match change {
                 Ok(change) => {
                     let concerns = query.repository.as_ref().is_none_or(|name| *name == change.repository)
-                        && query.branch.is_none_or(|id| id == change.branch_id.0);
+                        && query.branch.is_none_or(|id| id == change.branch_id.0)
+                        && self.principal.can_read(&change.repository);
                     if !concerns {
                         continue;
                     }
@@ -247,10 +254,14 @@ impl Feed {
         }
         if self.rights_checked.elapsed() > RIGHTS_CHECKED_EVERY {
             self.rights_checked = Instant::now();
-            // A hiccup of the database takes nobody's rights; the next check tells.
-            return !matches!(self.auth.identify(&self.presented).await, Ok(None));
+            match self.auth.identify(&self.presented).await {
+                Ok(Some(principal)) => self.principal = principal,
+                Ok(None) => return false,
+                // A hiccup of the database takes nobody's rights; the next check tells.
+                Err(_) => {}
+            }
         }
-        true
+        self.repository.as_deref().is_none_or(|name| self.principal.can_read(name))
     }
 
     async fn rest(&self, pause: Duration) {

@@ -82,8 +82,8 @@ fn render(page: &impl Template) -> Result<Response, PageError> {
 }
 
 /// Shows who asked on the page of an error too.
-fn as_seen_by(user: &Principal) -> impl FnOnce(PageError) -> PageError {
-    let user = user.user().cloned();
+fn as_seen_by(viewer: &Principal) -> impl FnOnce(PageError) -> PageError {
+    let user = viewer.user().cloned();
     move |error| PageError { user, ..error }
 }
 

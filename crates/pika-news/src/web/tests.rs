@@ -4,5 +4,6 @@ mod access;
 mod contract;
 mod fixture;
 mod hostile;
+mod matrix;
 mod stream;
 mod tutorial;
