@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use access::{Action, Decision, Principal, PublicRepositories, Refused, Resource, Role, Scope, Scopes};
-pub use accounts::Account;
+pub use accounts::{Account, OPERATOR};
 pub use audit::{Audit, AuditEntry};
 pub use authorization::{Presented, SESSION_COOKIE};
 pub use secret::{Secret, SecretHash, TOKEN_PREFIX};

@@ -7,6 +7,9 @@ use serde::Serialize;
 use super::{Audit, AuthError, Authenticator, Member, Role, User, is_user_name};
 use crate::forge::id::RepositoryId;
 
+/// Who acts with the command line on the forge's machine. No user may have this name, see [`is_user_name`].
+pub const OPERATOR: &str = "(operator)";
+
 /// A user, as administrators see them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Account {
@@ -56,16 +59,20 @@ impl Authenticator {
     /// Ends every right of a user at once, as the operator: sessions, tokens, links and keys are gone, and no new ones
     /// are given.
     pub async fn disable_user(&self, name: &str) -> Result<(), AuthError> {
-        self.set_disabled("operator", name, true).await
+        self.set_disabled(OPERATOR, name, true).await
     }
 
     /// Lets a user sign in again, as the operator, with new links, tokens and keys.
     pub async fn enable_user(&self, name: &str) -> Result<(), AuthError> {
-        self.set_disabled("operator", name, false).await
+        self.set_disabled(OPERATOR, name, false).await
     }
 
     /// Disables or enables a user, in somebody's name.
     pub async fn set_disabled(&self, actor: &str, name: &str, is_disabled: bool) -> Result<(), AuthError> {
+        let account = self.account(name).await?;
+        if is_disabled && actor != OPERATOR && self.store.is_last_administrator(account.id).await? {
+            return Err(AuthError::LastAdministrator);
+        }
         let action = if is_disabled { "user.disabled" } else { "user.enabled" };
         let entry = about_user(actor, action, name, serde_json::json!({}));
         match self.store.set_user_disabled(name.to_owned(), is_disabled, entry, self.now_ms()).await? {

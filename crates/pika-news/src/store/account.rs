@@ -68,6 +68,11 @@ impl Store {
         .await
     }
 
+    /// Whether without this user nobody could administer the forge.
+    pub async fn is_last_administrator(&self, user_id: i64) -> Result<bool, StoreError> {
+        self.read(move |transaction| is_last_administrator(transaction, user_id)).await
+    }
+
     /// Removes a user with all that stands for them; what they did keeps their name. `false` when it would leave no
     /// administrator.
     pub async fn remove_user(&self, user_id: i64, entry: Audit, now_ms: i64) -> Result<bool, StoreError> {
@@ -84,7 +89,7 @@ impl Store {
 }
 
 /// Whether without this user nobody could administer the forge.
-pub(super) fn is_last_administrator(transaction: &Transaction<'_>, user_id: i64) -> Result<bool, StoreError> {
+fn is_last_administrator(transaction: &Transaction<'_>, user_id: i64) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM user WHERE id = ?1 AND is_admin AND NOT is_disabled)
          AND NOT EXISTS (SELECT 1 FROM user WHERE id <> ?1 AND is_admin AND NOT is_disabled)";
     Ok(transaction.query_row(sql, [user_id], |row| row.get(0))?)

@@ -4,6 +4,7 @@ mod access;
 mod contract;
 mod fixture;
 mod hostile;
+mod identity;
 mod matrix;
 mod stream;
 mod tutorial;

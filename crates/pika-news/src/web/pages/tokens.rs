@@ -9,8 +9,9 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::{as_seen_by, not_found, render, time};
-use crate::auth::{Action, AuthError, Principal, Resource, Scopes, Token, User};
+use crate::auth::{Action, AuthError, Principal, Resource, Scope, Scopes, Token, User};
 use crate::web::Web;
+use crate::web::api::tokens::{days, within_own};
 use crate::web::error::{PageError, WebError};
 use crate::web::viewer::{PageViewer, allow};
 
@@ -28,6 +29,25 @@ struct TokensPage {
 #[derive(Debug, Deserialize)]
 pub(super) struct NewToken {
     title: String,
+    scope_read: Option<String>,
+    scope_push: Option<String>,
+    scope_write: Option<String>,
+    scope_admin: Option<String>,
+    /// Days; empty for ever.
+    #[serde(default)]
+    expires: String,
+}
+
+impl NewToken {
+    fn scopes(&self) -> Scopes {
+        let boxes = [
+            (&self.scope_read, Scope::Read),
+            (&self.scope_push, Scope::Push),
+            (&self.scope_write, Scope::Write),
+            (&self.scope_admin, Scope::Admin),
+        ];
+        boxes.into_iter().filter(|(ticked, _)| ticked.is_some()).map(|(_, scope)| scope).collect()
+    }
 }
 
 /// Lists them.
@@ -47,9 +67,12 @@ pub(super) async fn create(
     let result = async {
         let account = viewer.user().ok_or(WebError::Unauthenticated)?;
         allow(&viewer, Action::Administer, Resource::Account(account.id))?;
-        match web.auth().create_token(account, &form.title, &Scopes::all(), None).await {
+        let scopes = form.scopes();
+        within_own(&viewer, &scopes)?;
+        let lifetime = days(form.expires.parse().ok());
+        match web.auth().create_token(account, &form.title, &scopes, lifetime).await {
             Ok(secret) => page(&web, &viewer, Some(secret.reveal().to_owned()), None).await,
-            Err(error @ (AuthError::TokenTitle | AuthError::TooManyTokens)) => {
+            Err(error @ (AuthError::TokenTitle | AuthError::TokenScopes | AuthError::TooManyTokens)) => {
                 let problem = WebError::from(error);
                 let page = page(&web, &viewer, None, Some(problem.message())).await?;
                 Ok((problem.status(), page).into_response())

@@ -15,7 +15,8 @@ use pikaci::{JobStatus, Outcome};
 use tower::ServiceExt as _;
 
 use super::fixture::{Fixture, MANIFEST, REPOSITORY, run_id, write_pikaci_run_fixture};
-use crate::auth::{Role, Scope, Scopes, User};
+use crate::auth::{Audit, Role, Scope, Scopes, User};
+use crate::store::{AddedSshKey, NewSshKey};
 
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,6 @@ enum Need {
     Push,
     /// To be allowed to merge and the like.
     Write,
-    #[expect(dead_code, reason = "no route of a repository needs it yet")]
     /// To administer the repository.
     Administer,
     /// To administer the forge.
@@ -118,7 +118,16 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/settings/tokens", OwnRead, ""),
         row("POST", "/news/settings/tokens", OwnChange, "title="),
         row("POST", "/news/settings/tokens/{id}/revoke", OwnChange, ""),
+        row("GET", "/news/settings/ssh-keys", OwnRead, ""),
+        row("POST", "/news/settings/ssh-keys", OwnChange, "public_key=none"),
+        row("POST", "/news/settings/ssh-keys/{id}/revoke", OwnChange, ""),
+        row("GET", "/news/settings/users", Forge, ""),
+        row("POST", "/news/settings/users", Forge, "name=%20"),
+        row("POST", "/news/settings/users/{name}", Forge, "action=none"),
+        row("GET", "/news/settings/audit", Forge, ""),
         row("GET", "/news/{repository}", Read, ""),
+        row("GET", "/news/{repository}/settings", Administer, ""),
+        row("POST", "/news/{repository}/settings/members", Administer, "user=nobody&role=read"),
         row("GET", "/news/{repository}/branch/{id}", Read, ""),
         row("POST", "/news/{repository}/branch/{id}/merge", Write, FORM_HEAD),
         row("POST", "/news/{repository}/branch/{id}/close", Write, FORM_HEAD),
@@ -133,6 +142,23 @@ fn rows() -> Vec<Row> {
         row("POST", "/news/{repository}/lane-run/{id}/cancel", Write, ""),
         row("GET", "/news/api/forge/repositories", SignedIn, ""),
         row("GET", "/news/api/forge/repository/{name}/branches", Read, ""),
+        row("GET", "/news/api/forge/repository/{name}/members", Administer, ""),
+        row("PUT", "/news/api/forge/repository/{name}/members/{user}", Administer, "{\"role\":\"none\"}"),
+        row("DELETE", "/news/api/forge/repository/{name}/members/{user}", Administer, ""),
+        row("GET", "/news/api/forge/repository/{name}/audit", Administer, ""),
+        row("GET", "/news/api/forge/users", Forge, ""),
+        row("POST", "/news/api/forge/users", Forge, "{\"name\":\"\"}"),
+        row("DELETE", "/news/api/forge/users/{name}", Forge, ""),
+        row("POST", "/news/api/forge/users/{name}/disable", Forge, ""),
+        row("POST", "/news/api/forge/users/{name}/enable", Forge, ""),
+        row("PUT", "/news/api/forge/users/{name}/role", Forge, "{\"is_admin\":false}"),
+        row("GET", "/news/api/forge/tokens", OwnRead, ""),
+        row("POST", "/news/api/forge/tokens", OwnChange, "{\"title\":\"\",\"scopes\":[]}"),
+        row("DELETE", "/news/api/forge/tokens/{id}", OwnChange, ""),
+        row("GET", "/news/api/forge/ssh-keys", OwnRead, ""),
+        row("POST", "/news/api/forge/ssh-keys", OwnChange, "{\"public_key\":\"none\"}"),
+        row("DELETE", "/news/api/forge/ssh-keys/{id}", OwnChange, ""),
+        row("GET", "/news/api/forge/audit", Forge, ""),
         row("GET", "/news/api/forge/branch/{id}", Read, ""),
         row("GET", "/news/api/forge/branch/{id}/logs", Read, ""),
         row("POST", "/news/api/forge/branch/{id}/merge", Write, JSON_HEAD),
@@ -293,15 +319,29 @@ impl Matrix {
             .replace("{repository}", git)
             .replace("repository/{name}", "repository/sample")
             .replace("{head}", &self.head)
-            .replace("users/{name}", "users/reader")
-            .replace("members/{user}", "members/reader")
+            .replace("users/{name}", "users/spare")
+            .replace("members/{user}", "members/spare")
             .replace("{*rest}", "anything")
             .replace("{*file}", "HEAD");
+        if text.contains("/spare") {
+            self.fixture.auth.ensure_user("spare", false).await.unwrap();
+        }
         let user = self.users.get(&caller).filter(|_| caller != Caller::Disabled);
         if let Some(user) = user.filter(|_| text.contains("tokens/{id}")) {
             self.fixture.auth.create_token(user, "spare", &Scopes::all(), None).await.unwrap();
             let spare = self.fixture.auth.list_tokens(user).await.unwrap()[0].id;
             text = text.replace("{id}", &spare.to_string());
+        }
+        if let Some(user) = user.filter(|_| text.contains("ssh-keys/{id}")) {
+            let key = NewSshKey {
+                user_id: user.id,
+                fingerprint: format!("SHA256:{}", getrandom::u64().unwrap()),
+                public_key: "ssh-ed25519 spare".to_owned(),
+                comment: "spare".to_owned(),
+            };
+            let added = self.fixture.forge.store().add_ssh_key(key, audit(), 1).await.unwrap();
+            let AddedSshKey::Added(id) = added else { panic!("{added:?}") };
+            text = text.replace("{id}", &id.to_string());
         }
         text.replace(['{', '}'], "")
     }
@@ -329,6 +369,16 @@ impl Matrix {
             body => body.replace("{head}", &self.head),
         };
         self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+    }
+}
+
+fn audit() -> Audit {
+    Audit {
+        actor: "test".to_owned(),
+        action: "ssh_key.added",
+        subject: "user spare".to_owned(),
+        repository: None,
+        detail: serde_json::json!({}),
     }
 }
 
