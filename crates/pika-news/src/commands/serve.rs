@@ -17,6 +17,7 @@ use pika_news::config::Config;
 use pika_news::forge::Forge;
 use pika_news::hook;
 use pika_news::hook_socket::HookSocket;
+use pika_news::metrics;
 use pika_news::web::git_http::{self, GitHttpConfig};
 use pika_news::web::{self, Web};
 use tokio::net::TcpListener;
@@ -46,6 +47,8 @@ pub(super) struct Server {
     forge: Forge,
     authenticator: Authenticator,
     listener: TcpListener,
+    /// For those who watch the forge.
+    figures: Option<TcpListener>,
     hook_socket: HookSocket,
     hook_socket_path: PathBuf,
     /// Held as long as the forge lives: two forges on one folder would run everything twice.
@@ -68,7 +71,16 @@ impl Server {
                 config.data.display()
             );
         };
+        metrics::install();
         let listener = listen(&mut config).await?;
+        let figures = match config.metrics.listen {
+            Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+                format!(
+                    "cannot listen on {address} for figures; set `listen` under [metrics] to a free address"
+                )
+            })?),
+            None => None,
+        };
         let program = PikaciProgram { program: find_pikaci(&config)?, environment: environment(&config) };
         config.tutorial.settings.environment = variables(&config.tutorial.pass_env);
         let clock = Arc::new(Timestamp::now);
@@ -79,7 +91,7 @@ impl Server {
         install_hooks(&forge, &hook_socket_path).await?;
         let authenticator = Authenticator::new(store);
         authenticator.set_public(forge.config().public_repositories());
-        Ok(Server { forge, authenticator, listener, hook_socket, hook_socket_path, _lock: lock })
+        Ok(Server { forge, authenticator, listener, figures, hook_socket, hook_socket_path, _lock: lock })
     }
 
     pub(super) fn public_url(&self) -> &str {
@@ -115,6 +127,13 @@ impl Server {
             repositories,
             GitHttpConfig::new(self.hook_socket_path.clone()),
         );
+        let figures = self.figures.map(|listener| {
+            tokio::spawn(web::server::serve(
+                listener,
+                web::health_router(self.forge.clone()),
+                shutdown.clone(),
+            ))
+        });
         let mut http = tokio::spawn(web::server::serve(self.listener, router, shutdown.clone()));
         tokio::select! {
             ended = &mut http => {
@@ -131,6 +150,9 @@ impl Server {
             }
         };
         tokio::join!(http, self.forge.drain());
+        if let Some(figures) = figures {
+            let _ = tokio::time::timeout(HTTP_DEADLINE, figures).await;
+        }
         hooks_end.cancel();
         hooks.await?;
         Ok(())
