@@ -3,6 +3,7 @@
 //! Invariants: every problem is reported with its line; an unknown key is a problem; what is here was checked, and
 //! nobody below checks it again. No variable of the environment is read here.
 
+mod rules;
 mod tutorial;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use tutorial::TutorialConfig;
+
+use crate::forge::push_rules::PushRule;
 
 /// What a lane's `pikaci` sees of the forge's own environment, unless the configuration says otherwise.
 pub const PASS_ENV_DEFAULT: [&str; 13] = [
@@ -128,6 +131,8 @@ pub struct RepositoryConfig {
     pub default_branch: String,
     /// Whether a branch may be merged when neither it nor the default branch has a manifest.
     pub merge_without_manifest: bool,
+    /// Who may move which reference, the first that matches; the rest is built in.
+    pub rules: Vec<PushRule>,
 }
 
 impl RepositoryConfig {
@@ -212,6 +217,8 @@ struct RawRepository {
     default_branch: Option<Spanned<String>>,
     #[serde(default)]
     merge_without_manifest: bool,
+    #[serde(default)]
+    rules: Vec<rules::RawRule>,
 }
 
 impl Config {
@@ -431,7 +438,8 @@ impl Checker<'_> {
             }
             let default_branch = self.default_branch(entry.default_branch);
             let merge_without_manifest = entry.merge_without_manifest;
-            repositories.push(RepositoryConfig { name, path, default_branch, merge_without_manifest });
+            let rules = self.rules(entry.rules);
+            repositories.push(RepositoryConfig { name, path, default_branch, merge_without_manifest, rules });
         }
         repositories
     }

@@ -209,7 +209,7 @@ async fn install_hooks(forge: &Forge, socket: &Path) -> Result<()> {
     let program = std::env::current_exe()?;
     for name in forge.repository_names() {
         let git = forge.git(name)?;
-        git.install_hook(&program).with_context(|| format!("cannot install the hook of {name}"))?;
+        git.install_hooks(&program).with_context(|| format!("cannot install the hooks of {name}"))?;
         git.set_config(hook::SOCKET_SETTING, &socket.to_string_lossy()).await?;
     }
     Ok(())

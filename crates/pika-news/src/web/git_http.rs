@@ -229,12 +229,7 @@ impl GitHttp {
         (request.idle_max, request.deadline) = (self.config.idle_max, self.config.deadline);
         if service == Service::ReceivePack {
             request.pack_bytes_max = Some(self.config.pack_bytes_max);
-            request.environment = vec![
-                (hook::SOCKET_VARIABLE.to_owned(), self.config.hook_socket.to_string_lossy().into_owned()),
-                (hook::ACTOR_VARIABLE.to_owned(), principal.name().to_owned()),
-                // Who moved a branch, for its log.
-                ("GIT_COMMITTER_NAME".to_owned(), principal.name().to_owned()),
-            ];
+            request.environment = hook::variables(&self.config.hook_socket, principal.name());
         }
         Ok(request)
     }

@@ -42,6 +42,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
             path: git_dir.to_owned(),
             default_branch: "main".to_owned(),
             merge_without_manifest: false,
+            rules: Vec::new(),
         }],
     }
 }
