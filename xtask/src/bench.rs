@@ -103,7 +103,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn prepare(runs: usize) -> Result<Bench> {
     let packages = ["--package=pikaci-cli", "--package=pika-news", "--package=pika-tutorial"];
-    crate::cargo::run(&[&["build", "--release", "--bins"], &packages[..]].concat())?;
+    // In one go, so that nothing is compiled twice with other features.
+    crate::cargo::run(&[&["build", "--release", "--bins", "--example=add_history"], &packages[..]].concat())?;
     let target = crate::cargo::target_directory()?;
     Ok(Bench { binaries: target.join("release"), tools: target.join("bench-tools"), runs })
 }

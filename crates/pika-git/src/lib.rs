@@ -15,6 +15,7 @@
 
 mod branch;
 mod command;
+mod copy;
 mod diff;
 mod error;
 mod history;

@@ -37,7 +37,7 @@ const HOOKS: [&str; 2] = [PRE_RECEIVE, POST_RECEIVE];
 /// How long packing may take.
 const MAINTAIN_DEADLINE: Duration = Duration::from_secs(3600);
 /// How long a check of everything may take.
-const FSCK_DEADLINE: Duration = Duration::from_secs(600);
+pub(crate) const FSCK_DEADLINE: Duration = Duration::from_secs(600);
 
 /// One bare repository on this machine. Cheap to clone; holds no file open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,11 @@ impl Repository {
             && absolute.join("objects").is_dir()
             && absolute.join("refs").is_dir();
         if is_bare { Ok(Repository { path: absolute, git: git.clone() }) } else { Err(missing()) }
+    }
+
+    /// Another repository, with the same git.
+    pub(crate) fn opened_beside(&self, path: impl AsRef<Path>) -> Result<Repository, GitError> {
+        Repository::open_with(&self.git, path)
     }
 
     /// Makes a bare repository whose `HEAD` names `default_branch`, with git where distributions install it.

@@ -13,7 +13,6 @@ pub(crate) mod select;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -46,7 +45,6 @@ pub struct Ci {
     /// Set when lanes are to be left alone: they live on without this process.
     leaving: CancellationToken,
     tasks: TaskTracker,
-    scheduled_at_ms: AtomicI64,
 }
 
 struct Live {
@@ -65,7 +63,6 @@ impl Ci {
             draining: CancellationToken::new(),
             leaving: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            scheduled_at_ms: AtomicI64::new(0),
         }
     }
 
@@ -84,9 +81,9 @@ impl Ci {
         self.live().len()
     }
 
-    /// When the scheduler last went round.
-    pub(crate) fn scheduled_at_ms(&self) -> i64 {
-        self.scheduled_at_ms.load(Ordering::Relaxed)
+    /// The program that runs lanes.
+    pub(crate) fn program(&self) -> &std::path::Path {
+        &self.pikaci.program
     }
 
     /// Stops a lane that is alive; one that is not is nobody's concern any more.

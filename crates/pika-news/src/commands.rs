@@ -1,6 +1,7 @@
 //! The commands, one file each, and what they share: the way from a configuration to a store and a runtime.
 
 pub(crate) mod access;
+pub(crate) mod backup;
 pub(crate) mod check_config;
 pub(crate) mod demo;
 pub(crate) mod local;

@@ -3,6 +3,7 @@
 //! Invariants: every problem is reported with its line; an unknown key is a problem; what is here was checked, and
 //! nobody below checks it again. No variable of the environment is read here.
 
+mod metrics;
 mod rules;
 mod tutorial;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use metrics::MetricsConfig;
 pub use tutorial::TutorialConfig;
 
 use crate::forge::push_rules::PushRule;
@@ -59,6 +61,8 @@ pub struct Config {
     pub ci: CiConfig,
     /// Who writes tutorials.
     pub tutorial: TutorialConfig,
+    /// Who may read the figures.
+    pub metrics: MetricsConfig,
     /// The repositories, in the file's order.
     pub repositories: Vec<RepositoryConfig>,
 }
@@ -193,6 +197,8 @@ struct RawConfig {
     #[serde(default)]
     tutorial: tutorial::RawTutorial,
     #[serde(default)]
+    metrics: metrics::RawMetrics,
+    #[serde(default)]
     repositories: Vec<RawRepository>,
 }
 
@@ -287,8 +293,9 @@ impl Checker<'_> {
         let public_url = self.public_url(raw.public_url, listen);
         let ci = self.ci(raw.ci, folder);
         let tutorial = self.tutorial(raw.tutorial, folder);
+        let metrics = self.metrics(raw.metrics);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ci, tutorial, repositories }
+        Config { data, listen, public_url, ci, tutorial, metrics, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

@@ -6,6 +6,7 @@
 
 mod act;
 mod error;
+pub(crate) mod health;
 pub mod id;
 mod merge;
 mod policy;
@@ -63,6 +64,7 @@ struct Inner {
     changes: broadcast::Sender<Change>,
     ci: Ci,
     tutorials: Tutorials,
+    progress: health::Progress,
 }
 
 /// One repository that the forge serves.
@@ -116,7 +118,18 @@ impl Forge {
         let (changes, _) = broadcast::channel(CHANGES_BEHIND_MAX);
         let unusable = |error: SettingsError| ForgeError::Invalid { problem: format!("[tutorial]: {error}") };
         let tutorials = Tutorials::new(&config.tutorial).map_err(unusable)?;
-        Ok(Forge { inner: Arc::new(Inner { config, store, clock, repositories, changes, ci, tutorials }) })
+        Ok(Forge {
+            inner: Arc::new(Inner {
+                config,
+                store,
+                clock,
+                repositories,
+                changes,
+                ci,
+                tutorials,
+                progress: health::Progress::default(),
+            }),
+        })
     }
 
     /// The configuration.
@@ -178,6 +191,10 @@ impl Forge {
 
     pub(crate) fn tutorials(&self) -> &Tutorials {
         &self.inner.tutorials
+    }
+
+    pub(crate) fn progress(&self) -> &health::Progress {
+        &self.inner.progress
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -14,11 +14,13 @@
 //! `pikaci` and learns only from the run's folder.
 
 pub mod auth;
+pub mod backup;
 pub mod ci;
 pub mod config;
 pub mod forge;
 pub mod hook;
 pub mod hook_socket;
+pub mod metrics;
 pub mod store;
 mod tutorials;
 pub mod web;

@@ -26,6 +26,10 @@ enum Command {
     Serve(ConfigArgument),
     /// Check a configuration, and print every problem with its line
     CheckConfig(ConfigArgument),
+    /// Copy a forge into a folder, also while it serves
+    Backup(commands::backup::BackupArguments),
+    /// Make a forge of what `backup` copied
+    Restore(commands::backup::RestoreArguments),
     /// Serve a sample repository with a passing, a failing and a slow branch
     Demo(commands::demo::Arguments),
     /// Explain the changes of a working tree, as a page that needs no server
@@ -66,6 +70,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(argument) => commands::serve::run(&argument.config),
         Command::CheckConfig(argument) => commands::check_config::run(&argument.config),
+        Command::Backup(arguments) => commands::backup::back_up(&arguments),
+        Command::Restore(arguments) => commands::backup::restore(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Local(arguments) => commands::local::run(&arguments),
         Command::Token(TokenCommand::Create(arguments)) => commands::access::create_token(&arguments),

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use branch::BranchHead;
-pub use head::{NewHead, NewLane, RecordedHead};
+pub use head::{HeadWithLanes, NewHead, NewLane, RecordedHead};
 pub use identity::{Identified, NewToken};
 pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt, QueuedLaneRun, Renewed};
 pub use merge::{MergeIntent, NewMerge};
@@ -73,6 +73,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is damaged.
+    #[error("the database {} is damaged: {said}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite found first.
+        said: String,
+    },
     /// A transaction ended in a panic, and was rolled back.
     #[error("a transaction of the database failed; this is a mistake in pika-news")]
     Panicked,
@@ -123,6 +131,17 @@ impl Store {
         Ok(Store { inner: Arc::new(Inner { writer: Writer::start(connection), readers }) })
     }
 
+    /// Writes the database as it is now into a new file, beside whatever goes on, and checks the file.
+    pub async fn copy_to(&self, to: &Path) -> Result<(), StoreError> {
+        let (from, to) = (self.inner.readers.path().to_owned(), to.to_owned());
+        let copied = tokio::task::spawn_blocking(move || {
+            // A connection of its own: this takes long, and can't be part of a transaction.
+            connection::open_reader(&from)?.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+            check_file(&to)
+        });
+        copied.await.map_err(|_| StoreError::Closed)?
+    }
+
     /// Runs one transaction on the writing connection; commits when `work` succeeds, rolls back otherwise.
     ///
     /// The transaction happens even if the caller stops waiting for it.
@@ -141,6 +160,20 @@ impl Store {
         F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         self.inner.readers.run(work).await
+    }
+}
+
+/// Makes sure that a file is a whole database that this forge can use, or bring up to date. Blocks.
+pub fn check_file(path: &Path) -> Result<(), StoreError> {
+    let connection = connection::open_reader(path)?;
+    let said: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if said != "ok" {
+        return Err(StoreError::Broken { path: path.to_owned(), said });
+    }
+    match schema::check(&connection, path) {
+        // A restored one is brought up to date when it is opened.
+        Err(StoreError::Outdated { .. }) => Ok(()),
+        checked => checked,
     }
 }
 

@@ -9,7 +9,9 @@ mod assets;
 mod error;
 mod extract;
 pub mod git_http;
+mod health;
 mod live;
+mod observe;
 mod pages;
 mod runs;
 mod security;
@@ -31,7 +33,9 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Authenticator;
 use crate::forge::Forge;
 use error::{PageError, WebError};
+pub use health::own_router as health_router;
 use live::Streams;
+pub use observe::observe;
 pub use security::CONTENT_SECURITY_POLICY;
 
 /// No form of ours is larger.
@@ -89,6 +93,7 @@ pub fn router(web: Web) -> Router {
         .route("/", get(async || Redirect::to("/news")))
         .route("/news/", get(async || Redirect::permanent("/news")))
         .route("/news/static/{hash}/{name}", get(assets::show))
+        .merge(health::router())
         .merge(pages::router())
         .merge(api::router(web.clone()))
         .fallback(async || -> PageError { WebError::NotFound("There is no such page.".to_owned()).into() })
@@ -98,6 +103,7 @@ pub fn router(web: Web) -> Router {
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn_with_state(web.clone(), security::same_origin))
         .layer(from_fn(security::headers))
+        .layer(from_fn(observe))
         .with_state(web)
 }
 

@@ -39,7 +39,6 @@ command = \"echo hello\"
 pub(super) fn bench(bench: &Bench) -> Result<Vec<Figure>> {
     super::tools::require("wrk", "wrk")?;
     super::tools::require("nginx", "nginx-light")?;
-    crate::cargo::run(&["build", "--release", "--package=pika-news", "--example=add_history"])?;
     let old = aged(bench, BRANCHES[0], RUNS[0])?;
     let young = aged(bench, BRANCHES[1], RUNS[1])?;
     let mut figures = Vec::new();

@@ -2,7 +2,6 @@
 //!
 //! Invariant: nothing on the path from a push to its lanes waits for a clock; clocks only find what was missed.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pikaci::RunId;
@@ -11,7 +10,9 @@ use super::lane::{self, Begin};
 use super::recover;
 use super::schedule::{self, LiveLane};
 use crate::forge::Forge;
+use crate::forge::health::Actor;
 use crate::forge::view::Change;
+use crate::metrics;
 use crate::store::{Claim, StoreError};
 
 /// The most lane runs that are looked at in one round; the others wait unexplained.
@@ -81,7 +82,7 @@ impl Forge {
         let ci = self.ci();
         let now = self.now();
         let now_ms = now.as_millisecond();
-        ci.scheduled_at_ms.store(now_ms, Ordering::Relaxed);
+        self.progress().note(Actor::Scheduler, now_ms);
         let mut queued = self.store().list_queued(QUEUE_LOOK).await?;
         queued.retain(|lane| self.hosted_by_id(lane.repository_id).is_some());
         if queued.is_empty() {
@@ -107,6 +108,11 @@ impl Forge {
         if !claims.is_empty() || !waits.is_empty() {
             let waiting: Vec<_> = waits.iter().map(|(id, _)| *id).collect();
             for job in self.store().claim(claims, waits, now_ms).await? {
+                if let Some(lane) = queued.iter().find(|lane| lane.id == job.id) {
+                    metrics::lane_begun(Duration::from_millis(
+                        (now_ms - lane.queued_at_ms).max(0).cast_unsigned(),
+                    ));
+                }
                 if let Some(hosted) = self.hosted_by_id(job.repository_id) {
                     lane::start(self, hosted, job, Begin::Spawn);
                 }
@@ -129,6 +135,7 @@ impl Forge {
     async fn look_after(&self) {
         let ci = self.ci();
         while !ci.is_draining() {
+            self.progress().note(Actor::Caretaker, self.now_ms());
             self.reconcile_all().await;
             self.recover_merges().await;
             recover::adopt(self, recover::Which::Expired).await;
@@ -150,6 +157,7 @@ impl Forge {
         let mut pause = MAINTAIN_AFTER;
         // Ended by whoever spawned it.
         loop {
+            self.progress().note(Actor::Maintenance, self.now_ms());
             tokio::time::sleep(pause).await;
             pause = MAINTAIN_EVERY;
             for hosted in self.all_hosted() {

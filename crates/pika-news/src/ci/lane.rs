@@ -12,12 +12,14 @@ use pikaci::{Fault, Outcome, RunRecord, RunStatus, StoreError as RunStoreError};
 use rustix::process::Signal;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::process::{self, Invocation, Process};
 use super::schedule::LiveLane;
 use super::{Ci, Live};
 use crate::forge::view::Change;
 use crate::forge::{Forge, Hosted};
+use crate::metrics;
 use crate::store::{Finish, LaneRunJob};
 
 /// Between TERM and KILL; with it, a cancelled lane is gone within five seconds.
@@ -60,8 +62,9 @@ pub(super) async fn collect(forge: &Forge, hosted: &Hosted) {
         stderr: &stderr,
     };
     match process::run_to_end(&invocation, COLLECT_DEADLINE).await {
-        Ok(status) if status.success() => {}
+        Ok(status) if status.success() => metrics::collected(true),
         failed => {
+            metrics::collected(false);
             let said = process::read_stderr(&stderr);
             tracing::warn!(repository = hosted.config.name, ?failed, said, "old runs could not be removed");
         }
@@ -82,12 +85,19 @@ pub(super) fn start(forge: &Forge, hosted: &Arc<Hosted>, job: LaneRunJob, begin:
     };
     forge.ci().live().insert(job.id, Live { lane, cancel: cancel.clone() });
     let alive = Alive { forge: forge.clone(), id: job.id };
-    let lane_run =
-        LaneRun { forge: forge.clone(), hosted: Arc::clone(hosted), job, cancel, is_given_up: false };
+    let lane_run = LaneRun {
+        forge: forge.clone(),
+        hosted: Arc::clone(hosted),
+        job,
+        cancel,
+        is_given_up: false,
+        begun: Instant::now(),
+    };
     forge.ci().tasks.spawn(async move {
         // Dropped when the task ends in any way, a panic included.
         let _alive = alive;
-        lane_run.run(begin).await;
+        let span = tracing::info_span!("lane", id = %lane_run.job.id, run = %lane_run.job.run_id);
+        lane_run.run(begin).instrument(span).await;
     });
 }
 
@@ -120,6 +130,8 @@ struct LaneRun {
     cancel: CancellationToken,
     /// Whether it was stopped because its lease could not be kept.
     is_given_up: bool,
+    /// When this forge began with it.
+    begun: Instant,
 }
 
 impl LaneRun {
@@ -329,7 +341,11 @@ impl LaneRun {
         };
         loop {
             match self.forge.store().finish(finish.clone()).await {
-                Ok(Some(_)) => break,
+                Ok(Some(finished)) => {
+                    let (outcome, fault) = (&finish.outcome, finish.fault.as_ref());
+                    metrics::lane_finished(outcome, fault, finished.attempt == 1, self.begun.elapsed());
+                    break;
+                }
                 Ok(None) => {
                     tracing::warn!(run = %self.job.run_id, "the outcome was somebody else's to store");
                     break;

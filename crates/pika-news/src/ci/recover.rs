@@ -35,6 +35,7 @@ pub(super) async fn adopt(forge: &Forge, which: Which) {
             Ok(true) => {
                 (job.token, job.lease_until_ms) = (token, until_ms);
                 tracing::info!(run = %job.run_id, "taking up a lane run");
+                crate::metrics::lane_adopted();
                 lane::start(forge, hosted, job, Begin::Adopt);
             }
             Ok(false) => {}

@@ -87,6 +87,7 @@ mod tests {
             group: group.map(|(name, size)| Group { name: name.to_owned(), size }),
             not_before_ms: 0,
             waits: None,
+            queued_at_ms: 0,
         }
     }
 

@@ -17,6 +17,7 @@ use pika_news::config::Config;
 use pika_news::forge::Forge;
 use pika_news::hook;
 use pika_news::hook_socket::HookSocket;
+use pika_news::metrics;
 use pika_news::web::git_http::{self, GitHttpConfig};
 use pika_news::web::{self, Web};
 use tokio::net::TcpListener;
@@ -46,6 +47,8 @@ pub(super) struct Server {
     forge: Forge,
     authenticator: Authenticator,
     listener: TcpListener,
+    /// For those who watch the forge.
+    figures: Option<TcpListener>,
     hook_socket: HookSocket,
     hook_socket_path: PathBuf,
     /// Held as long as the forge lives: two forges on one folder would run everything twice.
@@ -68,7 +71,16 @@ impl Server {
                 config.data.display()
             );
         };
+        metrics::install();
         let listener = listen(&mut config).await?;
+        let figures = match config.metrics.listen {
+            Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+                format!(
+                    "cannot listen on {address} for figures; set `listen` under [metrics] to a free address"
+                )
+            })?),
+            None => None,
+        };
         let program = PikaciProgram { program: find_pikaci(&config)?, environment: environment(&config) };
         config.tutorial.settings.environment = variables(&config.tutorial.pass_env);
         let clock = Arc::new(Timestamp::now);
@@ -78,7 +90,7 @@ impl Server {
         let forge = Forge::open_with(&git(), config, store.clone(), clock, ci).await?;
         install_hooks(&forge, &hook_socket_path).await?;
         let authenticator = Authenticator::new(store);
-        Ok(Server { forge, authenticator, listener, hook_socket, hook_socket_path, _lock: lock })
+        Ok(Server { forge, authenticator, listener, figures, hook_socket, hook_socket_path, _lock: lock })
     }
 
     pub(super) fn public_url(&self) -> &str {
@@ -115,7 +127,15 @@ impl Server {
             GitHttpConfig::new(self.hook_socket_path.clone()),
         );
         let pages = web::router(Web::new(self.forge.clone(), self.authenticator.clone(), shutdown.clone()));
-        let mut http = tokio::spawn(web::server::serve(self.listener, git.merge(pages), shutdown.clone()));
+        let router = git.layer(axum::middleware::from_fn(web::observe)).merge(pages);
+        let figures = self.figures.map(|listener| {
+            tokio::spawn(web::server::serve(
+                listener,
+                web::health_router(self.forge.clone()),
+                shutdown.clone(),
+            ))
+        });
+        let mut http = tokio::spawn(web::server::serve(self.listener, router, shutdown.clone()));
         tokio::select! {
             ended = &mut http => {
                 ended?;
@@ -131,6 +151,9 @@ impl Server {
             }
         };
         tokio::join!(http, self.forge.drain());
+        if let Some(figures) = figures {
+            let _ = tokio::time::timeout(HTTP_DEADLINE, figures).await;
+        }
         hooks_end.cancel();
         hooks.await?;
         Ok(())

@@ -8,7 +8,7 @@ use super::id::{BranchId, LaneRunId};
 use super::policy::{Candidate, merge_readiness};
 use super::state::{Attempt, LaneRunStatus, head_state, lane_state};
 use super::view::{
-    BranchFilter, BranchList, BranchRow, BranchView, HeadRow, HeadView, Health, LaneBadge, LaneRunDetail,
+    BranchFilter, BranchList, BranchRow, BranchView, HeadRow, HeadView, LaneBadge, LaneRunDetail,
     LaneRunView, LaneView, RepositoryRow, RepositoryView,
 };
 use super::{Forge, ForgeError, Hosted};
@@ -68,8 +68,7 @@ impl Forge {
         let has_more = branches.len() > limit as usize;
         branches.truncate(limit as usize);
         let mut rows = Vec::with_capacity(branches.len());
-        for branch in branches {
-            let (record, lanes) = self.store().read_head(branch.head_id).await?;
+        for (branch, (record, lanes)) in branches {
             rows.push(branch_row(hosted, &branch, &head_view(record, lanes)));
         }
         Ok(BranchList { rows, has_more })
@@ -140,22 +139,6 @@ impl Forge {
         Ok(self.hosted(repository)?.git.list_commits(base.as_ref(), &oid, limit).await?)
     }
 
-    /// How the forge is.
-    pub async fn health(&self) -> Result<Health, ForgeError> {
-        let problem = |hosted: &std::sync::Arc<Hosted>| {
-            hosted.find_problem().map(|problem| (hosted.config.name.clone(), problem))
-        };
-        Ok(Health {
-            slots: self.config().ci.slots,
-            lanes_running: self.ci().count_live(),
-            lanes_queued: self.store().count_queued().await?,
-            tutorials_queued: self.store().count_tutorials_queued().await?,
-            is_draining: self.ci().is_draining(),
-            scheduled_at_ms: self.ci().scheduled_at_ms(),
-            problems: self.all_hosted().filter_map(problem).collect(),
-        })
-    }
-
     pub(super) async fn branch_record(
         &self,
         hosted: &Hosted,
@@ -193,11 +176,10 @@ impl Forge {
             merge_without_manifest: hosted.config.merge_without_manifest,
         });
         let mut earlier_heads = Vec::new();
-        for earlier in self.store().list_heads(branch.id, EARLIER_HEADS_MAX + 1).await? {
+        for (earlier, lanes) in self.store().list_heads(branch.id, EARLIER_HEADS_MAX + 1).await? {
             if earlier.id != branch.head_id {
-                let view = self.head_view(earlier.id).await?;
-                let HeadRecord { oid, subject, pushed_at_ms, .. } = earlier;
-                earlier_heads.push(HeadRow { oid, subject, state: view.state, pushed_at_ms });
+                let HeadView { oid, subject, pushed_at_ms, state, .. } = head_view(earlier, lanes);
+                earlier_heads.push(HeadRow { oid, subject, state, pushed_at_ms });
             }
         }
         let merge_target = hosted.default_branch.as_str().to_owned();

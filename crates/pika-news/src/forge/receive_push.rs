@@ -159,6 +159,7 @@ impl Forge {
             now_ms: self.now_ms(),
         };
         let recorded = self.store().record_head(new).await?;
+        crate::metrics::pushed();
         self.ci().wake();
         self.tutorials().wake_for(recorded.branch_id, Some(recorded.head_id));
         self.warm(hosted, recorded.head_id);

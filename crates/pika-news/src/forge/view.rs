@@ -303,8 +303,19 @@ pub struct Health {
     pub tutorials_queued: u32,
     /// Whether it is shutting down.
     pub is_draining: bool,
-    /// When the scheduler last went round.
-    pub scheduled_at_ms: i64,
+    /// The parts that go round by themselves.
+    pub actors: Vec<ActorHealth>,
     /// The repositories whose refs could not be compared lately, with the reason.
     pub problems: Vec<(String, String)>,
+}
+
+/// When a part of the forge last went round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ActorHealth {
+    /// Its name.
+    pub name: &'static str,
+    /// When, in milliseconds since the Unix epoch; absent when it has not begun.
+    pub progressed_at_ms: Option<i64>,
+    /// Whether that is longer ago than it should be.
+    pub is_late: bool,
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Transaction, params};
 
-use super::head::{Superseded, supersede};
+use super::head::{HeadWithLanes, Superseded, head_with_lanes, supersede};
 use super::record::{self, BRANCH_COLUMNS};
 use super::{BranchRecord, Store, StoreError};
 use crate::forge::id::{BranchId, LaneRunId, RepositoryId};
@@ -63,30 +63,56 @@ impl Store {
         .await
     }
 
-    /// Lists branches, the default branch first, then the latest change first.
+    /// Lists branches with their heads, the default branch first, then the latest change first.
     pub async fn list_branches(
         &self,
         repository: RepositoryId,
         default_branch: &str,
         filter: BranchFilter,
-    ) -> Result<Vec<BranchRecord>, StoreError> {
+    ) -> Result<Vec<(BranchRecord, HeadWithLanes)>, StoreError> {
         let default_branch = default_branch.to_owned();
         self.read(move |transaction| {
+            let mut rows = Vec::new();
+            let (mut limit, mut offset) = (filter.limit, filter.offset);
+            // It belongs to all that is open, however old it is, and is looked up apart: an order that begins with it could
+            // not follow an index.
+            if matches!(filter.state, None | Some(BranchState::Open)) {
+                let sql = format!(
+                    "SELECT {BRANCH_COLUMNS} FROM branch
+                     WHERE repository_id = ?1 AND name = ?2 AND head_id IS NOT NULL"
+                );
+                let found =
+                    record::find(transaction, &sql, params![repository, default_branch], record::branch)?;
+                if found.is_some() && offset > 0 {
+                    offset -= 1;
+                } else if let Some(found) = found.filter(|_| limit > 0) {
+                    rows.push(found);
+                    limit -= 1;
+                }
+            }
             let states = match filter.state {
                 None => "1",
-                Some(BranchState::Open) => "(state = 'open' OR name = ?2)",
-                Some(BranchState::Merged) => "state = 'merged' AND name <> ?2",
-                Some(BranchState::Closed | BranchState::Deleted) => {
-                    "state IN ('closed', 'deleted') AND name <> ?2"
-                }
+                Some(BranchState::Open) => "state = 'open'",
+                Some(BranchState::Merged) => "state = 'merged'",
+                Some(BranchState::Closed | BranchState::Deleted) => "state IN ('closed', 'deleted')",
             };
             let sql = format!(
                 "SELECT {BRANCH_COLUMNS} FROM branch
-                 WHERE repository_id = ?1 AND head_id IS NOT NULL AND {states}
-                 ORDER BY name = ?2 DESC, updated_at_ms DESC, id DESC LIMIT ?3 OFFSET ?4"
+                 WHERE repository_id = ?1 AND name <> ?2 AND head_id IS NOT NULL AND {states}
+                 ORDER BY updated_at_ms DESC, id DESC LIMIT ?3 OFFSET ?4"
             );
-            let parameters = params![repository, default_branch, filter.limit, filter.offset];
-            record::list(transaction, &sql, parameters, record::branch)
+            rows.extend(record::list(
+                transaction,
+                &sql,
+                params![repository, default_branch, limit, offset],
+                record::branch,
+            )?);
+            rows.into_iter()
+                .map(|branch| {
+                    let head = head_with_lanes(transaction, branch.head_id)?;
+                    Ok((branch, head))
+                })
+                .collect()
         })
         .await
     }

@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     opened.map_err(|source| StoreError::Open { path: path.to_owned(), source })
 }
 
-fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -98,6 +98,11 @@ impl Readers {
     pub(super) fn open(path: &Path) -> Result<Readers, StoreError> {
         let idle = Mutex::new(vec![open_reader(path)?]);
         Ok(Readers { path: path.to_owned(), turns: Semaphore::new(READERS), idle })
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>

@@ -118,33 +118,43 @@ impl Store {
     }
 
     /// Reads a head with its lanes, each with its attempts, the latest first.
-    pub async fn read_head(
-        &self,
-        head: HeadId,
-    ) -> Result<(HeadRecord, Vec<(LaneRecord, Vec<LaneRunRecord>)>), StoreError> {
-        self.read(move |transaction| {
-            let sql = format!("SELECT {HEAD_COLUMNS} FROM head WHERE id = ?1");
-            let record = transaction.prepare_cached(&sql)?.query_row([head], record::head)?;
-            let lanes = list_lanes(transaction, head)?;
-            let with_attempts = lanes.into_iter().map(|lane| {
-                let attempts = list_attempts(transaction, lane.id)?;
-                Ok((lane, attempts))
-            });
-            Ok((record, with_attempts.collect::<Result<_, StoreError>>()?))
-        })
-        .await
+    pub async fn read_head(&self, head: HeadId) -> Result<HeadWithLanes, StoreError> {
+        self.read(move |transaction| head_with_lanes(transaction, head)).await
     }
 
-    /// Lists a branch's heads, the latest push first.
-    pub async fn list_heads(&self, branch: BranchId, limit: u32) -> Result<Vec<HeadRecord>, StoreError> {
+    /// Lists a branch's heads with their lanes, the latest push first.
+    pub async fn list_heads(&self, branch: BranchId, limit: u32) -> Result<Vec<HeadWithLanes>, StoreError> {
         self.read(move |transaction| {
             let sql = format!(
                 "SELECT {HEAD_COLUMNS} FROM head WHERE branch_id = ?1 ORDER BY pushed_at_ms DESC, id DESC LIMIT ?2"
             );
-            record::list(transaction, &sql, params![branch, limit], record::head)
+            let heads = record::list(transaction, &sql, params![branch, limit], record::head)?;
+            heads.into_iter().map(|head| with_lanes(transaction, head)).collect()
         })
         .await
     }
+}
+
+/// A head with its lanes, each with its attempts, the latest first.
+pub type HeadWithLanes = (HeadRecord, Vec<(LaneRecord, Vec<LaneRunRecord>)>);
+
+/// Reads a head with its lanes within a transaction.
+pub(super) fn head_with_lanes(
+    transaction: &Transaction<'_>,
+    head: HeadId,
+) -> Result<HeadWithLanes, StoreError> {
+    let sql = format!("SELECT {HEAD_COLUMNS} FROM head WHERE id = ?1");
+    let record = transaction.prepare_cached(&sql)?.query_row([head], record::head)?;
+    with_lanes(transaction, record)
+}
+
+fn with_lanes(transaction: &Transaction<'_>, head: HeadRecord) -> Result<HeadWithLanes, StoreError> {
+    let lanes = list_lanes(transaction, head.id)?.into_iter().map(|lane| {
+        let attempts = list_attempts(transaction, lane.id)?;
+        Ok((lane, attempts))
+    });
+    let lanes = lanes.collect::<Result<_, StoreError>>()?;
+    Ok((head, lanes))
 }
 
 fn ensure_branch(transaction: &Transaction<'_>, new: &NewHead) -> Result<BranchId, StoreError> {

@@ -26,6 +26,8 @@ pub struct QueuedLaneRun {
     pub not_before_ms: i64,
     /// The reason that is stored for its waiting.
     pub waits: Option<String>,
+    /// Since when it waits.
+    pub queued_at_ms: i64,
 }
 
 /// The right to run a lane run.
@@ -138,7 +140,7 @@ impl Store {
     pub async fn list_queued(&self, limit: u32) -> Result<Vec<QueuedLaneRun>, StoreError> {
         self.read(move |transaction| {
             let sql = "SELECT lane_run.id, branch.repository_id, head.branch_id, lane.group_name, lane.group_size,
-                              lane_run.not_before_ms, lane_run.waits
+                              lane_run.not_before_ms, lane_run.waits, lane_run.queued_at_ms
                        FROM lane_run JOIN lane ON lane.id = lane_run.lane_id JOIN head ON head.id = lane.head_id
                        JOIN branch ON branch.id = head.branch_id
                        WHERE lane_run.status = 'queued' ORDER BY lane_run.id LIMIT ?1";
@@ -150,6 +152,7 @@ impl Store {
                     group: record::group(row)?,
                     not_before_ms: row.get("not_before_ms")?,
                     waits: row.get("waits")?,
+                    queued_at_ms: row.get("queued_at_ms")?,
                 })
             })
         })
@@ -259,7 +262,7 @@ impl Store {
             let sql = "UPDATE lane_run SET status = 'finished', outcome = ?3, fault = ?4, message = ?5,
                                            finished_at_ms = ?6, lease_until_ms = NULL, pid = NULL
                        WHERE id = ?1 AND claim = ?2 AND status = 'running'
-                       RETURNING lane_id, is_cancel_requested, is_superseded, rerun_of, is_failed_only";
+                       RETURNING lane_id, is_cancel_requested, is_superseded, rerun_of, is_failed_only, attempt";
             let parameters = params![
                 finish.id,
                 finish.token,
@@ -275,6 +278,7 @@ impl Store {
                     is_superseded: row.get(2)?,
                     rerun_of: row.get(3)?,
                     is_failed_only: row.get(4)?,
+                    attempt: row.get(5)?,
                 })
             })?;
             ended.map(|ended| follow_up(transaction, &finish, &ended)).transpose()
@@ -383,6 +387,8 @@ pub struct Renewed {
 /// What finishing a lane run led to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
+    /// Which attempt at its lane it was, from 1.
+    pub attempt: u32,
     /// The attempt that follows, if one was queued.
     pub next: Option<LaneRunId>,
 }
@@ -404,6 +410,7 @@ struct Ended {
     is_superseded: bool,
     rerun_of: Option<String>,
     is_failed_only: bool,
+    attempt: u32,
 }
 
 fn follow_up(transaction: &Transaction<'_>, finish: &Finish, ended: &Ended) -> Result<Finished, StoreError> {
@@ -428,7 +435,7 @@ fn follow_up(transaction: &Transaction<'_>, finish: &Finish, ended: &Ended) -> R
     } else {
         None
     };
-    Ok(Finished { next })
+    Ok(Finished { attempt: ended.attempt, next })
 }
 
 fn is_current_head(transaction: &Transaction<'_>, lane: LaneId) -> Result<bool, StoreError> {

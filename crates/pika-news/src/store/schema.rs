@@ -14,6 +14,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0001_forge.sql")),
     M::up(include_str!("migrations/0002_tutorial.sql")),
     M::up(include_str!("migrations/0003_access.sql")),
+    M::up(include_str!("migrations/0004_branch_order.sql")),
 ];
 
 /// Brings a database up to date.

@@ -5,6 +5,7 @@ use pikaci::{Fault, Outcome, RunId};
 use super::*;
 use crate::forge::id::{LaneRunId, RepositoryId};
 use crate::forge::state::{BranchState, LaneKind, LaneRunStatus, Selection};
+use crate::forge::view::BranchFilter;
 
 struct Fixture {
     store: Store,
@@ -107,7 +108,7 @@ async fn a_lane_run_is_claimed_once_and_finished_by_its_holder_alone() {
     assert_eq!(fixture.store.renew(job.id, "other", None, 200).await.unwrap(), None);
     let stranger = LaneRunJob { token: "other".to_owned(), ..job.clone() };
     assert_eq!(fixture.finish(&stranger, Outcome::Passed, None).await, None);
-    assert_eq!(fixture.finish(&job, Outcome::Passed, None).await, Some(Finished { next: None }));
+    assert_eq!(fixture.finish(&job, Outcome::Passed, None).await, Some(Finished { attempt: 1, next: None }));
     assert_eq!(fixture.finish(&job, Outcome::Failed, Some(Fault::Job)).await, None);
     assert_eq!(fixture.attempts(job.id).await, ["1 push finished passed"]);
 }
@@ -256,4 +257,38 @@ fn what_can_be_tried_again_is_told_apart() {
     assert!(failure(rusqlite::ErrorCode::DiskFull).is_passing());
     assert!(!failure(rusqlite::ErrorCode::ConstraintViolation).is_passing());
     assert!(!StoreError::Closed.is_passing());
+}
+
+#[tokio::test]
+async fn pages_of_branches_follow_each_other_without_gap_the_default_branch_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("forge.sqlite")).unwrap();
+    let repository = store.ensure_repository("sample", 1).await.unwrap();
+    let sample = SampleHistory {
+        branches: 30,
+        attempts_per_lane: 2,
+        head_oid: "1".repeat(40),
+        base_oid: "2".repeat(40),
+    };
+    store.add_sample_history(repository, sample).await.unwrap();
+    let list = async |state, limit, offset| -> Vec<String> {
+        let filter = BranchFilter { state, limit, offset };
+        // As if the oldest were the default branch.
+        let rows = store.list_branches(repository, "old-1", filter).await.unwrap();
+        for (branch, (head, lanes)) in &rows {
+            assert_eq!((head.branch_id, lanes.len(), lanes[0].1[0].attempt), (branch.id, 2, 2));
+        }
+        rows.into_iter().map(|(branch, _)| branch.name).collect()
+    };
+    let name = |number: usize| format!("old-{number}");
+    let all: Vec<String> = [1].into_iter().chain((2..30).rev()).chain([0]).map(name).collect();
+    assert_eq!(list(None, 50, 0).await, all);
+    let mut paged = Vec::new();
+    for offset in (0..30).step_by(7) {
+        paged.extend(list(None, 7, offset).await);
+    }
+    assert_eq!(paged, all);
+    assert_eq!(list(Some(BranchState::Merged), 50, 0).await, [20, 10, 0].map(name));
+    assert_eq!(list(Some(BranchState::Open), 2, 0).await, [1, 29].map(name));
+    assert_eq!(list(Some(BranchState::Open), 2, 1).await, [29, 28].map(name));
 }

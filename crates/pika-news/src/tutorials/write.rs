@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LEASE, Live};
 use crate::ci::new_token;
+use crate::forge::health::Actor;
 use crate::forge::view::Change;
 use crate::forge::{Forge, ForgeError};
+use crate::metrics;
 use crate::store::{FinishTutorial, StoreError, TutorialJob, TutorialStatus};
 
 /// How often the queue and the leases are looked at though nothing was heard of.
@@ -72,6 +74,7 @@ impl Forge {
     /// Writes the tutorial that is due. `None`: none is.
     async fn write_next(&self) -> Result<Option<()>, StoreError> {
         let now_ms = self.now_ms();
+        self.progress().note(Actor::Tutorials, now_ms);
         self.store().requeue_tutorials(false, now_ms).await?;
         let Some(job) = self.store().claim_tutorial(&new_token(), now_ms + lease_ms(), now_ms).await? else {
             return Ok(None);
@@ -90,6 +93,7 @@ impl Forge {
         self.tutorials().live().remove(&job.head_id);
         if let Some(attempt) = attempt {
             let finish = self.judge(&job, attempt, now_ms);
+            metrics::tutorial_finished(finish.status);
             if !self.store().finish_tutorial(finish).await? {
                 tracing::info!(head = job.head_id.0, "a tutorial was written for a head that has gone by");
             }

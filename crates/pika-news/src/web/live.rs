@@ -24,7 +24,8 @@ use super::Web;
 use super::error::{ApiError, WebError};
 use super::runs;
 use super::viewer::Viewer;
-use crate::auth::{Authenticator, Presented};
+use crate::auth::{Authenticator, Presented, Principal};
+use crate::metrics;
 use crate::web::extract::{Path, Query};
 pub(super) use follow::current_attempt;
 use follow::{Follower, Look};
@@ -97,9 +98,9 @@ pub(super) async fn log(
         Some(Some(offset)) => offset,
         Some(None) => return Err(WebError::bad_request("Last-Event-ID is a byte offset").into()),
     };
+    let repository = found.repository.clone();
     let follower = new_follower(found, job, side).starting_at(offset, query.attempt);
-    let feed = Feed::start(&web, viewer)?;
-    let (receiver, feed) = feed;
+    let (receiver, feed) = Feed::start(&web, viewer, Some(repository))?;
     tokio::spawn(feed.log(follower));
     Ok(respond(receiver))
 }
@@ -124,7 +125,7 @@ pub(super) async fn changes(
     Query(query): Query<ChangesQuery>,
 ) -> Result<Response, ApiError> {
     let changes = web.forge().subscribe();
-    let (receiver, feed) = Feed::start(&web, viewer)?;
+    let (receiver, feed) = Feed::start(&web, viewer, None)?;
     tokio::spawn(feed.changes(changes, query));
     Ok(respond(receiver))
 }
@@ -145,20 +146,36 @@ struct Feed {
     pieces: mpsc::Sender<Result<Event, Infallible>>,
     auth: Authenticator,
     presented: Presented,
+    /// What its user may do, as it was found last.
+    principal: Principal,
+    /// What the stream is of; without one, each event is asked for.
+    repository: Option<String>,
     shutdown: tokio_util::sync::CancellationToken,
     started: Instant,
     rights_checked: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// A place among the streams, counted.
+struct Place(#[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        metrics::stream_closed();
+    }
 }
 
 impl Feed {
-    fn start(web: &Web, viewer: Viewer) -> Result<(Pieces, Feed), WebError> {
-        let place = web.streams().take()?;
+    fn start(web: &Web, viewer: Viewer, repository: Option<String>) -> Result<(Pieces, Feed), WebError> {
+        let place = Place(web.streams().take()?);
+        metrics::stream_opened();
         let (pieces, receiver) = mpsc::channel(PIECES_QUEUED_MAX);
         let feed = Feed {
             pieces,
             auth: web.auth().clone(),
             presented: viewer.presented,
+            principal: viewer.principal,
+            repository,
             shutdown: web.shutdown().clone(),
             started: Instant::now(),
             rights_checked: Instant::now(),
@@ -223,7 +240,8 @@ impl Feed {
             };
             let event = match change {
                 Ok(change) => {
-                    let concerns = query.repository.as_ref().is_none_or(|name| *name == change.repository)
+                    let concerns = self.principal.can_read(&change.repository)
+                        && query.repository.as_ref().is_none_or(|name| *name == change.repository)
                         && query.branch.is_none_or(|id| id == change.branch_id.0);
                     if !concerns {
                         continue;
@@ -248,7 +266,12 @@ impl Feed {
         if self.rights_checked.elapsed() > RIGHTS_CHECKED_EVERY {
             self.rights_checked = Instant::now();
             // A hiccup of the database takes nobody's rights; the next check tells.
-            return !matches!(self.auth.identify(&self.presented).await, Ok(None));
+            match self.auth.identify(&self.presented).await {
+                Ok(Some(principal)) => self.principal = principal,
+                Ok(None) => return false,
+                Err(error) => tracing::debug!(%error, "the rights of a stream's user could not be looked up"),
+            }
+            return self.repository.as_ref().is_none_or(|name| self.principal.can_read(name));
         }
         true
     }

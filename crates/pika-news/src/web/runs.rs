@@ -25,13 +25,17 @@ pub(super) struct Found {
     pub(super) run: RunId,
     /// Where it is.
     pub(super) state: StateRoot,
+    /// Whose it is.
+    pub(super) repository: String,
 }
 
 /// Finds a run by its id.
 pub(super) async fn find(web: &Web, principal: &Principal, run: &str) -> Result<Found, WebError> {
     let run = RunId::parse(run)?;
     match web.forge().locate_run(&run).await? {
-        Some((repository, state)) if principal.can_read(repository) => Ok(Found { run, state }),
+        Some((repository, state)) if principal.can_read(repository) => {
+            Ok(Found { run, state, repository: repository.to_owned() })
+        }
         Some(_) | None => Err(pikaci::StoreError::RunMissing { run }.into()),
     }
 }
@@ -40,7 +44,7 @@ pub(super) async fn find(web: &Web, principal: &Principal, run: &str) -> Result<
 /// most.
 pub(super) async fn job(found: &Found, name: Option<&str>) -> Result<JobId, WebError> {
     let named = name.filter(|name| !name.is_empty()).map(JobId::parse).transpose()?;
-    let Found { run, state } = found.clone();
+    let Found { run, state, .. } = found.clone();
     read(move || {
         let record = pikaci::load_run_record(&state, &run)?;
         match named {
@@ -73,7 +77,7 @@ pub(super) async fn job_that_begins(found: &Found, name: Option<&str>) -> Result
 
 /// Whether there is no record yet, or one of a run that goes on.
 async fn is_to_begin(found: &Found) -> Result<bool, WebError> {
-    let Found { run, state } = found.clone();
+    let Found { run, state, .. } = found.clone();
     read(move || match pikaci::load_run_record(&state, &run) {
         Ok(record) => Ok(record.status == RunStatus::Running),
         Err(error) => Ok(error.is_not_found()),

@@ -3,6 +3,7 @@
 mod access;
 mod contract;
 mod fixture;
+mod health;
 mod hostile;
 mod stream;
 mod tutorial;

@@ -3,13 +3,14 @@
 //! Invariant: a handler that takes one of these runs for a user with rights, or not at all.
 
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Web;
 use super::error::{ApiError, PageError, WebError};
-use crate::auth::{Presented, Principal, User};
+use crate::auth::{Action, Decision, Presented, Principal, Resource, User};
 
 /// The user behind a JSON route or a stream; without one the answer is 401 and JSON.
 #[derive(Clone, Debug)]
@@ -54,6 +55,16 @@ impl FromRequestParts<Web> for PageViewer {
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<PageViewer, PageError> {
         let viewer = identify(web, &parts.headers).await?;
         Ok(PageViewer(viewer.principal))
+    }
+}
+
+/// Refuses what the viewer may not do, in the words that fit what they may know.
+pub(super) fn must(viewer: &Viewer, action: Action, resource: Resource<'_>) -> Result<(), WebError> {
+    match viewer.principal.decide(action, resource) {
+        Decision::Allowed => Ok(()),
+        Decision::Unauthenticated => Err(WebError::Unauthenticated),
+        Decision::Hidden => Err(WebError::NotFound("there is no such thing here".to_owned())),
+        Decision::Forbidden(why) => Err(WebError::Refused(StatusCode::FORBIDDEN, why.to_string())),
     }
 }
 

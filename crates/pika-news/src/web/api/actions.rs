@@ -3,18 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::branch::{find, find_lane_run};
-use crate::auth::{Action, Decision, Resource};
+use crate::auth::{Action, Resource};
 use crate::forge::RerunScope;
 use crate::forge::id::LaneRunId;
 use crate::forge::view::{BranchView, LaneRunDetail, Merged};
 use crate::web::Web;
 use crate::web::error::{ApiError, WebError};
 use crate::web::extract::Path;
-use crate::web::viewer::Viewer;
+use crate::web::viewer::{Viewer, must};
 
 /// The head that the caller saw.
 #[derive(Debug, Deserialize)]
@@ -96,12 +95,7 @@ pub(super) async fn cancel(
 }
 
 pub(super) fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
-    match viewer.principal.decide(Action::Write, Resource::Repository(repository)) {
-        Decision::Allowed => Ok(()),
-        Decision::Unauthenticated => Err(WebError::Unauthenticated),
-        Decision::Hidden => Err(WebError::NotFound(format!("there is no repository {repository:?}"))),
-        Decision::Forbidden(why) => Err(WebError::Refused(StatusCode::FORBIDDEN, why.to_string())),
-    }
+    must(viewer, Action::Write, Resource::Repository(repository))
 }
 
 pub(super) fn unreadable(rejection: &JsonRejection) -> WebError {

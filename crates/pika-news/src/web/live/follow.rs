@@ -105,6 +105,7 @@ impl Follower {
         let read = file
             .seek(SeekFrom::Start(self.offset))
             .and_then(|_| file.take(PIECE_BYTES_MAX as u64).read_to_end(&mut bytes));
+        let written_at = file.metadata().and_then(|found| found.modified()).ok();
         read.map_err(|source| self.io(source))?;
         let is_at_end = bytes.len() < PIECE_BYTES_MAX;
         let (text, used) = decode(&bytes, is_at_end && self.finished.is_some());
@@ -113,6 +114,14 @@ impl Follower {
         }
         let offset = self.offset;
         self.offset += used as u64;
+        // What was there before this reader came is no lag.
+        if is_at_end
+            && offset > 0
+            && self.finished.is_none()
+            && let Some(lag) = written_at.and_then(|at| at.elapsed().ok())
+        {
+            crate::metrics::log_lag(lag);
+        }
         Ok(Some(Look::Text { offset, end: self.offset, text }))
     }
 

@@ -37,6 +37,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         public_url: "http://127.0.0.1:7800".to_owned(),
         ci: CiConfig::default(),
         tutorial: TutorialConfig::default(),
+        metrics: Default::default(),
         repositories: vec![RepositoryConfig {
             name: REPOSITORY.to_owned(),
             path: git_dir.to_owned(),
@@ -215,6 +216,13 @@ impl Fixture {
     pub(super) async fn get(&self, path: &str) -> Reply {
         let bearer = format!("Bearer {}", self.token);
         let request = self.request(Method::GET, path).header(header::AUTHORIZATION, bearer);
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// Asks with another token than the fixture's own.
+    pub(super) async fn get_with(&self, path: &str, token: &str) -> Reply {
+        let request =
+            self.request(Method::GET, path).header(header::AUTHORIZATION, format!("Bearer {token}"));
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
