@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use toml::Spanned;
 pub use metrics::MetricsConfig;
 pub use tutorial::TutorialConfig;
 
+use crate::auth::PublicRepositories;
 use crate::forge::push_rules::PushRule;
 
 /// What a lane's `pikaci` sees of the forge's own environment, unless the configuration says otherwise.
@@ -124,6 +126,17 @@ impl Executor {
     }
 }
 
+/// Who may read a repository without a role in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// Nobody.
+    #[default]
+    Members,
+    /// Everybody: pages and clones without signing in, the API with.
+    Public,
+}
+
 /// One repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryConfig {
@@ -133,6 +146,8 @@ pub struct RepositoryConfig {
     pub path: PathBuf,
     /// The branch that the others are merged into.
     pub default_branch: String,
+    /// Who may read it without a role in it.
+    pub visibility: Visibility,
     /// Whether a branch may be merged when neither it nor the default branch has a manifest.
     pub merge_without_manifest: bool,
     /// Who may move which reference, the first that matches; the rest is built in.
@@ -222,12 +237,20 @@ struct RawRepository {
     path: Option<PathBuf>,
     default_branch: Option<Spanned<String>>,
     #[serde(default)]
+    visibility: Visibility,
+    #[serde(default)]
     merge_without_manifest: bool,
     #[serde(default)]
     rules: Vec<rules::RawRule>,
 }
 
 impl Config {
+    /// The names of the repositories that everybody may read.
+    pub fn public_repositories(&self) -> PublicRepositories {
+        let public = self.repositories.iter().filter(|entry| entry.visibility == Visibility::Public);
+        Arc::new(public.map(|entry| entry.name.clone()).collect())
+    }
+
     /// Reads and checks a file. Relative paths in it start at its folder.
     pub fn load(file: &Path) -> Result<Config, ConfigError> {
         let name = file.display().to_string();
@@ -446,7 +469,14 @@ impl Checker<'_> {
             let default_branch = self.default_branch(entry.default_branch);
             let merge_without_manifest = entry.merge_without_manifest;
             let rules = self.rules(entry.rules);
-            repositories.push(RepositoryConfig { name, path, default_branch, merge_without_manifest, rules });
+            repositories.push(RepositoryConfig {
+                name,
+                path,
+                default_branch,
+                visibility: entry.visibility,
+                merge_without_manifest,
+                rules,
+            });
         }
         repositories
     }

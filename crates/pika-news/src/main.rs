@@ -38,7 +38,10 @@ enum Command {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Print a one-time sign-in link
-    SignInLink(commands::access::Arguments),
+    SignInLink(commands::access::LinkArguments),
+    /// List, add, disable and enable users, and give them roles
+    #[command(subcommand)]
+    User(commands::access::UserCommand),
     /// Tell the forge of a push; git calls this
     #[command(hide = true)]
     Hook {
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Local(arguments) => commands::local::run(&arguments),
         Command::Token(TokenCommand::Create(arguments)) => commands::access::create_token(&arguments),
         Command::SignInLink(arguments) => commands::access::print_sign_in_link(&arguments),
+        Command::User(command) => commands::access::user(&command),
         Command::Hook { name } => return hook(name.as_deref().unwrap_or(POST_RECEIVE)),
     };
     match done {

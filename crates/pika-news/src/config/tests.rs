@@ -105,3 +105,13 @@ fn rules_of_pushes_are_safe_where_they_are_silent_and_their_mistakes_have_lines(
         assert!(error.starts_with("f:5:") && error.contains(said), "{error}");
     }
 }
+
+#[test]
+fn a_repository_is_its_members_unless_it_is_said_to_be_public() {
+    let text = "data = \"d\"\n[[repositories]]\nname = \"a\"\n[[repositories]]\nname = \"b\"\nvisibility = \"public\"\n";
+    let config = Config::parse(text, "forge.toml", Path::new("/srv")).unwrap();
+    let public: Vec<_> = config.public_repositories().iter().cloned().collect();
+    assert_eq!(public, ["b"]);
+    let wrong = text.replace("public", "world");
+    assert_eq!(Config::parse(&wrong, "forge.toml", Path::new("/srv")).unwrap_err().problems[0].line, 6);
+}

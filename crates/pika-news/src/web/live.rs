@@ -146,9 +146,9 @@ struct Feed {
     pieces: mpsc::Sender<Result<Event, Infallible>>,
     auth: Authenticator,
     presented: Presented,
-    /// What its user may do, as it was found last.
+    /// Who watches, as of the last look.
     principal: Principal,
-    /// What the stream is of; without one, each event is asked for.
+    /// The repository that the stream is of; it ends when they may no longer read it.
     repository: Option<String>,
     shutdown: tokio_util::sync::CancellationToken,
     started: Instant,
@@ -240,9 +240,9 @@ impl Feed {
             };
             let event = match change {
                 Ok(change) => {
-                    let concerns = self.principal.can_read(&change.repository)
-                        && query.repository.as_ref().is_none_or(|name| *name == change.repository)
-                        && query.branch.is_none_or(|id| id == change.branch_id.0);
+                    let concerns = query.repository.as_ref().is_none_or(|name| *name == change.repository)
+                        && query.branch.is_none_or(|id| id == change.branch_id.0)
+                        && self.principal.can_read(&change.repository);
                     if !concerns {
                         continue;
                     }
@@ -265,15 +265,14 @@ impl Feed {
         }
         if self.rights_checked.elapsed() > RIGHTS_CHECKED_EVERY {
             self.rights_checked = Instant::now();
-            // A hiccup of the database takes nobody's rights; the next check tells.
             match self.auth.identify(&self.presented).await {
                 Ok(Some(principal)) => self.principal = principal,
                 Ok(None) => return false,
-                Err(error) => tracing::debug!(%error, "the rights of a stream's user could not be looked up"),
+                // A hiccup of the database takes nobody's rights; the next check tells.
+                Err(_) => {}
             }
-            return self.repository.as_ref().is_none_or(|name| self.principal.can_read(name));
         }
-        true
+        self.repository.as_deref().is_none_or(|name| self.principal.can_read(name))
     }
 
     async fn rest(&self, pause: Duration) {

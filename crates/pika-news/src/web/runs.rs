@@ -25,7 +25,7 @@ pub(super) struct Found {
     pub(super) run: RunId,
     /// Where it is.
     pub(super) state: StateRoot,
-    /// Whose it is.
+    /// The repository that it is a run of.
     pub(super) repository: String,
 }
 
@@ -34,7 +34,8 @@ pub(super) async fn find(web: &Web, principal: &Principal, run: &str) -> Result<
     let run = RunId::parse(run)?;
     match web.forge().locate_run(&run).await? {
         Some((repository, state)) if principal.can_read(repository) => {
-            Ok(Found { run, state, repository: repository.to_owned() })
+            let repository = repository.to_owned();
+            Ok(Found { run, state, repository })
         }
         Some(_) | None => Err(pikaci::StoreError::RunMissing { run }.into()),
     }

@@ -5,5 +5,7 @@ mod contract;
 mod fixture;
 mod health;
 mod hostile;
+mod identity;
+mod matrix;
 mod stream;
 mod tutorial;
