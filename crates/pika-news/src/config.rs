@@ -5,6 +5,7 @@
 
 mod metrics;
 mod rules;
+mod ssh;
 mod tutorial;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use metrics::MetricsConfig;
+pub use ssh::SshConfig;
 pub use tutorial::TutorialConfig;
 
 use crate::auth::PublicRepositories;
@@ -59,6 +61,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How browsers and git reach the forge, without a slash at the end; `http://<listen>` when not given.
     pub public_url: String,
+    /// Where git is served over SSH; nowhere when absent.
+    pub ssh: Option<SshConfig>,
     /// How lanes are run.
     pub ci: CiConfig,
     /// Who writes tutorials.
@@ -207,6 +211,7 @@ struct RawConfig {
     data: Spanned<PathBuf>,
     listen: Option<Spanned<String>>,
     public_url: Option<Spanned<String>>,
+    ssh: Option<ssh::RawSsh>,
     #[serde(default)]
     ci: RawCi,
     #[serde(default)]
@@ -314,11 +319,12 @@ impl Checker<'_> {
         let data = folder.join(raw.data.get_ref());
         let listen = self.listen(raw.listen);
         let public_url = self.public_url(raw.public_url, listen);
+        let ssh = self.ssh(raw.ssh, &data, folder);
         let ci = self.ci(raw.ci, folder);
         let tutorial = self.tutorial(raw.tutorial, folder);
         let metrics = self.metrics(raw.metrics);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ci, tutorial, metrics, repositories }
+        Config { data, listen, public_url, ssh, ci, tutorial, metrics, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

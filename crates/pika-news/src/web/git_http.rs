@@ -28,9 +28,9 @@ use crate::auth::{Action, Authenticator, Decision, Presented, Principal, Resourc
 use crate::hook;
 
 /// What a push may carry beside its pack: the list of references that it moves.
-const COMMANDS_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const COMMANDS_BYTES_MAX: u64 = 16 << 20;
 /// What a fetch may ask: one line for each commit that the client wants or has.
-const FETCH_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const FETCH_BYTES_MAX: u64 = 64 << 20;
 /// How long a client waits for its turn before it is told to come back.
 const TURN_MAX: Duration = Duration::from_secs(30);
 const DUMB_PROTOCOL: &str = "this forge speaks git's smart HTTP protocol only; use git 1.6.6 or newer, or clone with another client\n";
