@@ -92,8 +92,8 @@ pub fn router_with_git(
     repositories: git_http::Repositories,
     git: git_http::GitHttpConfig,
 ) -> Router {
-    let git = git_http::router(web.auth().clone(), repositories, git);
-    git.layer(axum::middleware::from_fn(observe)).merge(router(web))
+    let git = git_http::router(web.auth().clone(), repositories, git).layer(from_fn(observe));
+    git.merge(router(web))
 }
 
 /// Builds the routes of pages, API and streams. Git's routes come from [`git_http::router`] and are merged beside them,

@@ -12,7 +12,7 @@ use axum::routing::get;
 
 use super::Web;
 use super::error::ApiError;
-use super::viewer::{Viewer, allow};
+use super::viewer::{Viewer, must};
 use crate::auth::{Action, Resource};
 use crate::forge::Forge;
 use crate::metrics;
@@ -41,7 +41,7 @@ async fn readiness(forge: &Forge) -> Response {
 }
 
 async fn figures(viewer: Viewer, State(web): State<Web>) -> Result<Response, ApiError> {
-    allow(&viewer.principal, Action::Administer, Resource::Forge)?;
+    must(&viewer, Action::Administer, Resource::Forge)?;
     Ok(rendered(web.forge()).await)
 }
 

@@ -146,9 +146,9 @@ struct Feed {
     pieces: mpsc::Sender<Result<Event, Infallible>>,
     auth: Authenticator,
     presented: Presented,
-    /// Who watches, as of the last look.
+    /// What its user may do, as it was found last.
     principal: Principal,
-    /// The repository that the stream is of; it ends when they may no longer read it.
+    /// What the stream is of; without one, each event is asked for.
     repository: Option<String>,
     shutdown: tokio_util::sync::CancellationToken,
     started: Instant,
@@ -240,9 +240,9 @@ impl Feed {
             };
             let event = match change {
                 Ok(change) => {
-                    let concerns = query.repository.as_ref().is_none_or(|name| *name == change.repository)
-                        && query.branch.is_none_or(|id| id == change.branch_id.0)
-                        && self.principal.can_read(&change.repository);
+                    let concerns = self.principal.can_read(&change.repository)
+                        && query.repository.as_ref().is_none_or(|name| *name == change.repository)
+                        && query.branch.is_none_or(|id| id == change.branch_id.0);
                     if !concerns {
                         continue;
                     }
@@ -265,12 +265,13 @@ impl Feed {
         }
         if self.rights_checked.elapsed() > RIGHTS_CHECKED_EVERY {
             self.rights_checked = Instant::now();
+            // A hiccup of the database takes nobody's rights; the next check tells.
             match self.auth.identify(&self.presented).await {
                 Ok(Some(principal)) => self.principal = principal,
                 Ok(None) => return false,
-                // A hiccup of the database takes nobody's rights; the next check tells.
-                Err(_) => {}
+                Err(error) => tracing::debug!(%error, "the rights of a stream's user could not be looked up"),
             }
+            return self.repository.as_ref().is_none_or(|name| self.principal.can_read(name));
         }
         self.repository.as_deref().is_none_or(|name| self.principal.can_read(name))
     }

@@ -25,7 +25,7 @@ pub(super) struct Found {
     pub(super) run: RunId,
     /// Where it is.
     pub(super) state: StateRoot,
-    /// The repository that it is a run of.
+    /// Whose it is.
     pub(super) repository: String,
 }
 
@@ -34,8 +34,7 @@ pub(super) async fn find(web: &Web, principal: &Principal, run: &str) -> Result<
     let run = RunId::parse(run)?;
     match web.forge().locate_run(&run).await? {
         Some((repository, state)) if principal.can_read(repository) => {
-            let repository = repository.to_owned();
-            Ok(Found { run, state, repository })
+            Ok(Found { run, state, repository: repository.to_owned() })
         }
         Some(_) | None => Err(pikaci::StoreError::RunMissing { run }.into()),
     }

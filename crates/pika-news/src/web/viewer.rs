@@ -89,6 +89,11 @@ impl FromRequestParts<Web> for Visitor {
     }
 }
 
+/// Refuses what the viewer may not do, in the words that fit what they may know.
+pub(super) fn must(viewer: &Viewer, action: Action, resource: Resource<'_>) -> Result<(), WebError> {
+    allow(&viewer.principal, action, resource)
+}
+
 async fn identify(web: &Web, headers: &axum::http::HeaderMap) -> Result<Viewer, WebError> {
     let presented = Presented::read(headers).ok_or(WebError::Unauthenticated)?;
     let principal = web.auth().identify(&presented).await?.ok_or(WebError::Unauthenticated)?;

@@ -13,7 +13,7 @@ use crate::forge::view::{BranchView, LaneRunDetail, Merged};
 use crate::web::Web;
 use crate::web::error::{ApiError, WebError};
 use crate::web::extract::Path;
-use crate::web::viewer::{Viewer, allow};
+use crate::web::viewer::{Viewer, must};
 
 /// The head that the caller saw.
 #[derive(Debug, Deserialize)]
@@ -95,7 +95,7 @@ pub(super) async fn cancel(
 }
 
 pub(super) fn may_write(viewer: &Viewer, repository: &str) -> Result<(), WebError> {
-    allow(&viewer.principal, Action::Write, Resource::Repository(repository))
+    must(viewer, Action::Write, Resource::Repository(repository))
 }
 
 pub(super) fn unreadable(rejection: &JsonRejection) -> WebError {
