@@ -4,6 +4,7 @@
 //! nobody below checks it again. No variable of the environment is read here.
 
 mod metrics;
+mod secrets;
 mod tutorial;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use metrics::MetricsConfig;
+pub use secrets::SecretsConfig;
 pub use tutorial::TutorialConfig;
 
 /// What a lane's `pikaci` sees of the forge's own environment, unless the configuration says otherwise.
@@ -60,6 +62,8 @@ pub struct Config {
     pub tutorial: TutorialConfig,
     /// Who may read the figures.
     pub metrics: MetricsConfig,
+    /// How secrets are kept.
+    pub secrets: SecretsConfig,
     /// The repositories, in the file's order.
     pub repositories: Vec<RepositoryConfig>,
 }
@@ -194,6 +198,8 @@ struct RawConfig {
     #[serde(default)]
     metrics: metrics::RawMetrics,
     #[serde(default)]
+    secrets: secrets::RawSecrets,
+    #[serde(default)]
     repositories: Vec<RawRepository>,
 }
 
@@ -287,8 +293,9 @@ impl Checker<'_> {
         let ci = self.ci(raw.ci, folder);
         let tutorial = self.tutorial(raw.tutorial, folder);
         let metrics = self.metrics(raw.metrics);
+        let secrets = self.secrets(raw.secrets, folder);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ci, tutorial, metrics, repositories }
+        Config { data, listen, public_url, ci, tutorial, metrics, secrets, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

@@ -15,6 +15,7 @@ mod reader;
 mod record;
 mod sample;
 mod schema;
+mod secret;
 mod tutorial;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt
 pub use merge::{MergeIntent, NewMerge};
 pub use record::{BranchRecord, Group, HeadRecord, LaneRecord, LaneRunRecord};
 pub use sample::SampleHistory;
+pub use secret::SecretRow;
 pub use tutorial::{FinishTutorial, TutorialJob, TutorialRecord, TutorialStatus};
 
 use connection::{Readers, Writer};

@@ -28,7 +28,7 @@ fn the_manifests_are_manifests() {
     let mut examples = self::examples(include_str!("../../../docs/formats/manifest.md"), "toml");
     examples.extend(self::examples(include_str!("../../../docs/formats/prepared.md"), "toml"));
     examples.extend(self::examples(include_str!("../../../docs/formats/secrets.md"), "toml"));
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     for example in examples {
         if let Err(error) = Manifest::parse(example) {
             panic!("{example}\n{error}");

@@ -2,7 +2,7 @@
 //!
 //! Invariant: rows are only ever added; the database itself refuses anything else.
 
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 
 use super::record::list;
 use super::{Store, StoreError};
@@ -12,22 +12,7 @@ use crate::forge::id::RepositoryId;
 impl Store {
     /// Adds an entry.
     pub async fn add_audit(&self, entry: Audit, now_ms: i64) -> Result<(), StoreError> {
-        self.write(move |transaction| {
-            transaction.execute(
-                "INSERT INTO audit (at_ms, actor, action, subject, repository_id, detail)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![
-                    now_ms,
-                    entry.actor,
-                    entry.action,
-                    entry.subject,
-                    entry.repository.map(|repository| repository.0),
-                    entry.detail.to_string(),
-                ],
-            )?;
-            Ok(())
-        })
-        .await
+        self.write(move |transaction| add(transaction, &entry, now_ms)).await
     }
 
     /// Lists entries before a number, the newest first; of one repository when one is given.
@@ -57,6 +42,16 @@ impl Store {
         })
         .await
     }
+}
+
+/// Adds an entry within the transaction of what it is about.
+pub(super) fn add(transaction: &Transaction<'_>, entry: &Audit, now_ms: i64) -> Result<(), StoreError> {
+    transaction.execute(
+        "INSERT INTO audit (at_ms, actor, action, subject, repository_id, detail)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![now_ms, entry.actor, entry.action, entry.subject, entry.repository, entry.detail.to_string()],
+    )?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ mod logs;
 mod prepared_outputs;
 mod raw_log;
 mod run;
+mod secrets;
 mod tutorial;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use super::error::{ApiError, WebError};
 use super::viewer::require_auth;
@@ -20,6 +21,11 @@ pub(super) fn router(web: Web) -> Router<Web> {
     Router::new()
         .route("/news/api/forge/repositories", get(branch::repositories))
         .route("/news/api/forge/repository/{name}/branches", get(branch::list))
+        .route("/news/api/forge/repository/{name}/secrets", get(secrets::list))
+        .route(
+            "/news/api/forge/repository/{name}/secrets/{secret}",
+            put(secrets::set).delete(secrets::remove),
+        )
         .route("/news/api/forge/branch/{id}", get(branch::show))
         .route("/news/api/forge/branch/{id}/logs", get(branch::logs))
         .route("/news/api/forge/branch/{id}/merge", post(actions::merge))

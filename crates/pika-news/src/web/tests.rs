@@ -5,5 +5,6 @@ mod contract;
 mod fixture;
 mod health;
 mod hostile;
+mod secrets;
 mod stream;
 mod tutorial;
