@@ -4,9 +4,11 @@
 //! is decided by [`Principal::decide`] and nowhere else.
 
 mod access;
+mod accounts;
 mod audit;
 mod authorization;
 mod secret;
+mod ssh_keys;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -15,9 +17,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use access::{Action, Decision, Principal, PublicRepositories, Refused, Resource, Role, Scope, Scopes};
+pub use accounts::{Account, OPERATOR};
 pub use audit::{Audit, AuditEntry};
 pub use authorization::{Presented, SESSION_COOKIE};
 pub use secret::{Secret, SecretHash, TOKEN_PREFIX};
+pub use ssh_keys::SshKey;
 
 use crate::store::{Identified, NewToken, Store, StoreError};
 
@@ -99,6 +103,27 @@ pub enum AuthError {
     /// Empty, or too long.
     #[error("a token needs a title of 1 to {TOKEN_TITLE_CHARS_MAX} characters that says what it is for")]
     TokenTitle,
+    /// Good for nothing.
+    #[error("a token needs at least one scope of `read`, `push`, `write` and `admin`")]
+    TokenScopes,
+    /// Not a public key, or one that is not accepted.
+    #[error("this SSH key can't be added: {why}")]
+    SshKey {
+        /// What is wrong, and what would be right.
+        why: &'static str,
+    },
+    /// It stands for somebody already.
+    #[error("this SSH key is in use already; make another with `ssh-keygen -t ed25519`")]
+    SshKeyTaken,
+    /// Somebody of that name is there.
+    #[error("there is a user {name:?} already")]
+    UserExists {
+        /// The name.
+        name: String,
+    },
+    /// Nobody could administer the forge any more.
+    #[error("this is the last administrator; make somebody else one first")]
+    LastAdministrator,
     /// Somebody makes tokens and never revokes them.
     #[error("{TOKENS_PER_USER_MAX} tokens are the limit; revoke one that is not used")]
     TooManyTokens,
@@ -205,23 +230,6 @@ impl Authenticator {
         Ok(self.store.has_users().await?)
     }
 
-    /// Ends every right of a user at once: sessions, tokens and links are gone, and no new ones are given.
-    pub async fn disable_user(&self, name: &str) -> Result<(), AuthError> {
-        self.set_disabled(name, true).await
-    }
-
-    /// Lets a user sign in again, with new links and tokens.
-    pub async fn enable_user(&self, name: &str) -> Result<(), AuthError> {
-        self.set_disabled(name, false).await
-    }
-
-    async fn set_disabled(&self, name: &str, is_disabled: bool) -> Result<(), AuthError> {
-        match self.store.set_user_disabled(name.to_owned(), is_disabled).await? {
-            true => Ok(()),
-            false => Err(AuthError::UserMissing { name: name.to_owned() }),
-        }
-    }
-
     /// Makes a one-time sign-in link and returns its path, to be appended to the forge's public URL.
     pub async fn create_sign_in_link(&self, user: &User) -> Result<String, AuthError> {
         let (secret, now) = (Secret::random()?, self.now_ms());
@@ -263,6 +271,21 @@ impl Authenticator {
         scopes: &Scopes,
         lifetime: Option<Duration>,
     ) -> Result<Secret, AuthError> {
+        self.create_token_as(&user.name, user, title, scopes, lifetime).await
+    }
+
+    /// Makes an API token for somebody else, or as the operator does.
+    pub async fn create_token_as(
+        &self,
+        actor: &str,
+        user: &User,
+        title: &str,
+        scopes: &Scopes,
+        lifetime: Option<Duration>,
+    ) -> Result<Secret, AuthError> {
+        if *scopes == Scopes::from_iter([]) {
+            return Err(AuthError::TokenScopes);
+        }
         let title = title.trim();
         let length = title.chars().count();
         if length == 0 || length > TOKEN_TITLE_CHARS_MAX || title.chars().any(char::is_control) {
@@ -273,6 +296,17 @@ impl Authenticator {
         }
         let secret = Secret::random_token()?;
         let now = self.now_ms();
+        let entry = Audit {
+            actor: actor.to_owned(),
+            action: "token.created",
+            subject: format!("user {}", user.name),
+            repository: None,
+            detail: serde_json::json!({
+                "title": title,
+                "scopes": scopes.to_string(),
+                "lifetime_s": lifetime.map(|lifetime| lifetime.as_secs()),
+            }),
+        };
         let new = NewToken {
             user_id: user.id,
             title: title.to_owned(),
@@ -280,7 +314,7 @@ impl Authenticator {
             scopes: scopes.clone(),
             expires_at_ms: lifetime.map(|lifetime| now.saturating_add(millis(lifetime))),
         };
-        self.added(user, self.store.add_token(new, now).await?)?;
+        self.added(user, self.store.add_token(new, entry, now).await?)?;
         Ok(secret)
     }
 
@@ -291,7 +325,14 @@ impl Authenticator {
 
     /// Revokes a user's token; `false` when they have no such token.
     pub async fn revoke_token(&self, user: &User, token: i64) -> Result<bool, AuthError> {
-        Ok(self.store.remove_token(user.id, token).await?)
+        let entry = Audit {
+            actor: user.name.clone(),
+            action: "token.revoked",
+            subject: format!("user {}", user.name),
+            repository: None,
+            detail: serde_json::json!({ "token": token }),
+        };
+        Ok(self.store.remove_token(user.id, token, entry, self.now_ms()).await?)
     }
 
     fn added(&self, user: &User, is_added: bool) -> Result<(), AuthError> {

@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -20,6 +21,8 @@ use toml::Spanned;
 pub use metrics::MetricsConfig;
 pub use secrets::SecretsConfig;
 pub use tutorial::TutorialConfig;
+
+use crate::auth::PublicRepositories;
 
 /// What a lane's `pikaci` sees of the forge's own environment, unless the configuration says otherwise.
 pub const PASS_ENV_DEFAULT: [&str; 13] = [
@@ -125,6 +128,17 @@ impl Executor {
     }
 }
 
+/// Who may read a repository without a role in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// Nobody.
+    #[default]
+    Members,
+    /// Everybody: pages and clones without signing in, the API with.
+    Public,
+}
+
 /// One repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryConfig {
@@ -134,6 +148,8 @@ pub struct RepositoryConfig {
     pub path: PathBuf,
     /// The branch that the others are merged into.
     pub default_branch: String,
+    /// Who may read it without a role in it.
+    pub visibility: Visibility,
     /// Whether a branch may be merged when neither it nor the default branch has a manifest.
     pub merge_without_manifest: bool,
 }
@@ -223,10 +239,18 @@ struct RawRepository {
     path: Option<PathBuf>,
     default_branch: Option<Spanned<String>>,
     #[serde(default)]
+    visibility: Visibility,
+    #[serde(default)]
     merge_without_manifest: bool,
 }
 
 impl Config {
+    /// The names of the repositories that everybody may read.
+    pub fn public_repositories(&self) -> PublicRepositories {
+        let public = self.repositories.iter().filter(|entry| entry.visibility == Visibility::Public);
+        Arc::new(public.map(|entry| entry.name.clone()).collect())
+    }
+
     /// Reads and checks a file. Relative paths in it start at its folder.
     pub fn load(file: &Path) -> Result<Config, ConfigError> {
         let name = file.display().to_string();
@@ -445,7 +469,13 @@ impl Checker<'_> {
             }
             let default_branch = self.default_branch(entry.default_branch);
             let merge_without_manifest = entry.merge_without_manifest;
-            repositories.push(RepositoryConfig { name, path, default_branch, merge_without_manifest });
+            repositories.push(RepositoryConfig {
+                name,
+                path,
+                default_branch,
+                visibility: entry.visibility,
+                merge_without_manifest,
+            });
         }
         repositories
     }

@@ -43,7 +43,10 @@ enum Command {
     #[command(subcommand)]
     Secret(commands::secret::Command),
     /// Print a one-time sign-in link
-    SignInLink(commands::access::Arguments),
+    SignInLink(commands::access::LinkArguments),
+    /// List, add, disable and enable users, and give them roles
+    #[command(subcommand)]
+    User(commands::access::UserCommand),
     /// Tell the forge of a push; git calls this
     #[command(hide = true)]
     Hook {
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Token(TokenCommand::Create(arguments)) => commands::access::create_token(&arguments),
         Command::Secret(command) => commands::secret::run(&command),
         Command::SignInLink(arguments) => commands::access::print_sign_in_link(&arguments),
+        Command::User(command) => commands::access::user(&command),
         Command::Hook { .. } => return hook(),
     };
     match done {

@@ -3,9 +3,11 @@
 //! Invariants: every change is one transaction on the one writing connection; readers never wait for it (WAL); no
 //! method hands out a connection.
 
+mod account;
 mod audit;
 mod branch;
 mod connection;
+mod external_identity;
 mod head;
 mod identity;
 mod lane_run;
@@ -16,12 +18,14 @@ mod record;
 mod sample;
 mod schema;
 mod secret;
+mod ssh_key;
 mod tutorial;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use branch::BranchHead;
+pub use external_identity::{Adopted, ExternalIdentity};
 pub use head::{HeadWithLanes, NewHead, NewLane, RecordedHead};
 pub use identity::{Identified, NewToken};
 pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt, QueuedLaneRun, Renewed};
@@ -29,6 +33,7 @@ pub use merge::{MergeIntent, NewMerge};
 pub use record::{BranchRecord, Group, HeadRecord, LaneRecord, LaneRunRecord};
 pub use sample::SampleHistory;
 pub use secret::SecretRow;
+pub use ssh_key::{AddedSshKey, NewSshKey};
 pub use tutorial::{FinishTutorial, TutorialJob, TutorialRecord, TutorialStatus};
 
 use connection::{Readers, Writer};

@@ -86,6 +86,16 @@ impl Web {
     }
 }
 
+/// Builds all routes that the forge serves. What is served beside them is in nobody's authorisation matrix.
+pub fn router_with_git(
+    web: Web,
+    repositories: git_http::Repositories,
+    git: git_http::GitHttpConfig,
+) -> Router {
+    let git = git_http::router(web.auth().clone(), repositories, git).layer(from_fn(observe));
+    git.merge(router(web))
+}
+
 /// Builds the routes of pages, API and streams. Git's routes come from [`git_http::router`] and are merged beside them,
 /// because what limits a form must not limit a push.
 pub fn router(web: Web) -> Router {

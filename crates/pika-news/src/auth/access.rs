@@ -215,6 +215,11 @@ impl Principal {
         }
     }
 
+    /// Whether everybody may read a repository.
+    pub fn is_public(&self, repository: &str) -> bool {
+        self.public.contains(repository)
+    }
+
     /// Decides. Every right in this forge comes from here.
     pub fn decide(&self, action: Action, resource: Resource<'_>) -> Decision {
         match resource {

@@ -99,6 +99,7 @@ impl Server {
         let forge = Forge::open_with(&git(), config, store.clone(), clock, ci).await?;
         install_hooks(&forge, &hook_socket_path).await?;
         let authenticator = Authenticator::new(store);
+        authenticator.set_public(forge.config().public_repositories());
         Ok(Server { forge, authenticator, listener, figures, hook_socket, hook_socket_path, _lock: lock })
     }
 
@@ -131,13 +132,11 @@ impl Server {
             .repository_names()
             .map(|name| Ok((name.to_owned(), self.forge.git(name)?)))
             .collect::<Result<git_http::Repositories>>()?;
-        let git = git_http::router(
-            self.authenticator.clone(),
+        let router = web::router_with_git(
+            Web::new(self.forge.clone(), self.authenticator.clone(), shutdown.clone()),
             repositories,
             GitHttpConfig::new(self.hook_socket_path.clone()),
         );
-        let pages = web::router(Web::new(self.forge.clone(), self.authenticator.clone(), shutdown.clone()));
-        let router = git.layer(axum::middleware::from_fn(web::observe)).merge(pages);
         let figures = self.figures.map(|listener| {
             tokio::spawn(web::server::serve(
                 listener,

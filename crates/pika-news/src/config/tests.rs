@@ -79,3 +79,13 @@ fn settings_that_make_no_writer_are_refused_when_the_file_is_read() {
     assert_eq!(config.tutorial.settings.command, ["writer", "-q"]);
     assert_eq!(config.tutorial.deadline.as_secs(), 5);
 }
+
+#[test]
+fn a_repository_is_its_members_unless_it_is_said_to_be_public() {
+    let text = "data = \"d\"\n[[repositories]]\nname = \"a\"\n[[repositories]]\nname = \"b\"\nvisibility = \"public\"\n";
+    let config = Config::parse(text, "forge.toml", Path::new("/srv")).unwrap();
+    let public: Vec<_> = config.public_repositories().iter().cloned().collect();
+    assert_eq!(public, ["b"]);
+    let wrong = text.replace("public", "world");
+    assert_eq!(Config::parse(&wrong, "forge.toml", Path::new("/srv")).unwrap_err().problems[0].line, 6);
+}

@@ -8,10 +8,11 @@ use rusqlite::{Row, Transaction, params};
 
 use super::membership::roles;
 use super::record::{find, list};
-use super::{Store, StoreError};
-use crate::auth::{Role, Scopes, SecretHash, Token, User};
+use super::{Store, StoreError, audit};
+use crate::auth::{Audit, Role, Scopes, SecretHash, Token, User};
 
-const USER_COLUMNS: &str = "user.id AS user_id, user.name AS user_name, user.is_admin AS user_is_admin";
+pub(super) const USER_COLUMNS: &str =
+    "user.id AS user_id, user.name AS user_name, user.is_admin AS user_is_admin";
 
 /// Whom a secret stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,14 +67,23 @@ impl Store {
     }
 
     /// Disables or enables a user; everything that stands for them goes either way. `false` when there is no such user.
-    pub async fn set_user_disabled(&self, name: String, is_disabled: bool) -> Result<bool, StoreError> {
+    pub async fn set_user_disabled(
+        &self,
+        name: String,
+        is_disabled: bool,
+        entry: Audit,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
         self.write(move |transaction| {
             let changed = transaction
                 .execute("UPDATE user SET is_disabled = ?2 WHERE name = ?1", params![name, is_disabled])?;
-            for table in ["session", "token", "sign_in_link"] {
+            for table in ["session", "token", "sign_in_link", "ssh_key", "passkey"] {
                 let sql =
                     format!("DELETE FROM {table} WHERE user_id = (SELECT id FROM user WHERE name = ?1)");
                 transaction.execute(&sql, [&name])?;
+            }
+            if changed > 0 {
+                audit::add(transaction, &entry, now_ms)?;
             }
             Ok(changed > 0)
         })
@@ -155,7 +165,7 @@ impl Store {
     }
 
     /// Adds a token; `false` when its user is disabled or gone.
-    pub async fn add_token(&self, new: NewToken, now_ms: i64) -> Result<bool, StoreError> {
+    pub async fn add_token(&self, new: NewToken, entry: Audit, now_ms: i64) -> Result<bool, StoreError> {
         self.write(move |transaction| {
             let added = transaction.execute(
                 "INSERT INTO token (user_id, title, secret_hash, created_at_ms, scopes, expires_at_ms)
@@ -169,6 +179,9 @@ impl Store {
                     new.expires_at_ms
                 ],
             )?;
+            if added > 0 {
+                audit::add(transaction, &entry, now_ms)?;
+            }
             Ok(added > 0)
         })
         .await
@@ -194,10 +207,20 @@ impl Store {
     }
 
     /// Removes a user's token; `false` when they have none of that number.
-    pub async fn remove_token(&self, user_id: i64, token: i64) -> Result<bool, StoreError> {
+    pub async fn remove_token(
+        &self,
+        user_id: i64,
+        token: i64,
+        entry: Audit,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
         self.write(move |transaction| {
             let sql = "DELETE FROM token WHERE id = ?1 AND user_id = ?2";
-            Ok(transaction.execute(sql, [token, user_id])? > 0)
+            let removed = transaction.execute(sql, [token, user_id])?;
+            if removed > 0 {
+                audit::add(transaction, &entry, now_ms)?;
+            }
+            Ok(removed > 0)
         })
         .await
     }
@@ -255,7 +278,7 @@ impl Store {
     }
 }
 
-fn identified(
+pub(super) fn identified(
     transaction: &Transaction<'_>,
     found: Option<(User, Scopes, Option<i64>)>,
 ) -> Result<Option<Identified>, StoreError> {
@@ -283,6 +306,6 @@ fn remove_expired(transaction: &Transaction<'_>, now_ms: i64) -> Result<(), Stor
     Ok(())
 }
 
-fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User { id: row.get("user_id")?, name: row.get("user_name")?, is_admin: row.get("user_is_admin")? })
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Transaction, params};
 
 use super::record::list;
-use super::{Store, StoreError};
-use crate::auth::{Member, Role};
+use super::{Store, StoreError, audit};
+use crate::auth::{Audit, Member, Role};
 use crate::forge::id::RepositoryId;
 
 impl Store {
@@ -22,7 +22,23 @@ impl Store {
         granted_by: String,
         now_ms: i64,
     ) -> Result<(), StoreError> {
+        self.set_member(repository, user_id, role, granted_by, None, now_ms).await
+    }
+
+    /// Like [`Store::set_role`], and writes it down.
+    pub async fn set_member(
+        &self,
+        repository: RepositoryId,
+        user_id: i64,
+        role: Option<Role>,
+        granted_by: String,
+        entry: Option<Audit>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
         self.write(move |transaction| {
+            if let Some(entry) = &entry {
+                audit::add(transaction, entry, now_ms)?;
+            }
             match role {
                 Some(role) => transaction.execute(
                     "INSERT INTO membership (repository_id, user_id, role, granted_at_ms, granted_by)

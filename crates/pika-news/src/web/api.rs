@@ -1,16 +1,21 @@
 //! The JSON routes. Whoever is not signed in gets 401; what is not there is 404; both are `{"error": …}`.
 
 mod actions;
+mod audit;
 mod branch;
 mod logs;
+mod members;
 mod prepared_outputs;
 mod raw_log;
 mod run;
 mod secrets;
+mod ssh_keys;
+pub(super) mod tokens;
 mod tutorial;
+mod users;
 
 use axum::Router;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 use super::error::{ApiError, WebError};
 use super::viewer::require_auth;
@@ -26,6 +31,19 @@ pub(super) fn router(web: Web) -> Router<Web> {
             "/news/api/forge/repository/{name}/secrets/{secret}",
             put(secrets::set).delete(secrets::remove),
         )
+        .route("/news/api/forge/repository/{name}/members", get(members::list))
+        .route("/news/api/forge/repository/{name}/members/{user}", put(members::set).delete(members::remove))
+        .route("/news/api/forge/repository/{name}/audit", get(audit::list_of_repository))
+        .route("/news/api/forge/users", get(users::list).post(users::add))
+        .route("/news/api/forge/users/{name}", delete(users::remove))
+        .route("/news/api/forge/users/{name}/disable", post(users::disable))
+        .route("/news/api/forge/users/{name}/enable", post(users::enable))
+        .route("/news/api/forge/users/{name}/role", put(users::set_role))
+        .route("/news/api/forge/tokens", get(tokens::list).post(tokens::create))
+        .route("/news/api/forge/tokens/{id}", delete(tokens::revoke))
+        .route("/news/api/forge/ssh-keys", get(ssh_keys::list).post(ssh_keys::add))
+        .route("/news/api/forge/ssh-keys/{id}", delete(ssh_keys::revoke))
+        .route("/news/api/forge/audit", get(audit::list))
         .route("/news/api/forge/branch/{id}", get(branch::show))
         .route("/news/api/forge/branch/{id}/logs", get(branch::logs))
         .route("/news/api/forge/branch/{id}/merge", post(actions::merge))

@@ -74,8 +74,13 @@ impl WebError {
 impl From<AuthError> for WebError {
     fn from(error: AuthError) -> WebError {
         match &error {
-            AuthError::UserName { .. } | AuthError::TokenTitle | AuthError::TooManyTokens => {
-                WebError::bad_request(error.to_string())
+            AuthError::UserName { .. }
+            | AuthError::TokenTitle
+            | AuthError::TokenScopes
+            | AuthError::TooManyTokens
+            | AuthError::SshKey { .. } => WebError::bad_request(error.to_string()),
+            AuthError::UserExists { .. } | AuthError::LastAdministrator | AuthError::SshKeyTaken => {
+                WebError::Refused(StatusCode::CONFLICT, error.to_string())
             }
             AuthError::UserMissing { .. } => WebError::NotFound(error.to_string()),
             AuthError::UserDisabled { .. } => WebError::Refused(StatusCode::FORBIDDEN, error.to_string()),

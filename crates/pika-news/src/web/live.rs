@@ -273,7 +273,7 @@ impl Feed {
             }
             return self.repository.as_ref().is_none_or(|name| self.principal.can_read(name));
         }
-        true
+        self.repository.as_deref().is_none_or(|name| self.principal.can_read(name))
     }
 
     async fn rest(&self, pause: Duration) {

@@ -9,6 +9,7 @@ mod explained;
 mod home;
 mod lane_run;
 mod repository;
+mod settings;
 mod sign_in;
 mod tokens;
 
@@ -32,7 +33,14 @@ pub(super) fn router() -> Router<Web> {
         .route("/news/sign-out", post(sign_in::sign_out))
         .route("/news/settings/tokens", get(tokens::show).post(tokens::create))
         .route("/news/settings/tokens/{id}/revoke", post(tokens::revoke))
+        .route("/news/settings/ssh-keys", get(settings::keys).post(settings::add_key))
+        .route("/news/settings/ssh-keys/{id}/revoke", post(settings::revoke_key))
+        .route("/news/settings/users", get(settings::users).post(settings::add_user))
+        .route("/news/settings/users/{name}", post(settings::change_user))
+        .route("/news/settings/audit", get(settings::audit))
         .route("/news/{repository}", get(repository::show))
+        .route("/news/{repository}/settings", get(settings::repository))
+        .route("/news/{repository}/settings/members", post(settings::set_member))
         .route("/news/{repository}/branch/{id}", get(branch::show))
         .route("/news/{repository}/branch/{id}/merge", post(branch::merge))
         .route("/news/{repository}/branch/{id}/close", post(branch::close))
@@ -82,8 +90,8 @@ fn render(page: &impl Template) -> Result<Response, PageError> {
 }
 
 /// Shows who asked on the page of an error too.
-fn as_seen_by(user: &Principal) -> impl FnOnce(PageError) -> PageError {
-    let user = user.user().cloned();
+fn as_seen_by(viewer: &Principal) -> impl FnOnce(PageError) -> PageError {
+    let user = viewer.user().cloned();
     move |error| PageError { user, ..error }
 }
 

@@ -5,6 +5,8 @@ mod contract;
 mod fixture;
 mod health;
 mod hostile;
+mod identity;
+mod matrix;
 mod secrets;
 mod stream;
 mod tutorial;

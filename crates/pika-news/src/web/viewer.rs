@@ -1,6 +1,7 @@
 //! Who looks: the extractors that every route but sign-in and the static files begins with.
 //!
-//! Invariant: a handler that takes one of these runs for a user with rights, or not at all.
+//! Invariants: a handler that takes a [`Viewer`] or a [`PageViewer`] runs for a user, or not at all; what anybody may do is
+//! asked with [`allow`].
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::StatusCode;
@@ -23,9 +24,23 @@ pub(crate) struct Viewer {
     pub(crate) presented: Presented,
 }
 
-/// The user behind a page; without one the answer leads to the sign-in page.
+/// The user behind a page that acts, or is about themselves; without one the answer leads to the sign-in page.
 #[derive(Clone, Debug)]
 pub(crate) struct PageViewer(pub(crate) Principal);
+
+/// Whoever reads a page, perhaps nobody that is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Visitor(pub(crate) Principal);
+
+/// Asks for the decision, and says no in the web's words.
+pub(crate) fn allow(principal: &Principal, action: Action, resource: Resource<'_>) -> Result<(), WebError> {
+    match principal.decide(action, resource) {
+        Decision::Allowed => Ok(()),
+        Decision::Unauthenticated => Err(WebError::Unauthenticated),
+        Decision::Hidden => Err(WebError::NotFound("There is no such repository or account.".to_owned())),
+        Decision::Forbidden(why) => Err(WebError::Refused(StatusCode::FORBIDDEN, why.to_string())),
+    }
+}
 
 /// Lets only those through who are somebody. Every JSON route and stream is behind it.
 pub(super) async fn require_auth(State(web): State<Web>, mut request: Request, next: Next) -> Response {
@@ -58,14 +73,25 @@ impl FromRequestParts<Web> for PageViewer {
     }
 }
 
+impl FromRequestParts<Web> for Visitor {
+    type Rejection = PageError;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Visitor, PageError> {
+        match Presented::read(&parts.headers) {
+            // A session that has ended makes nobody less than a stranger; a wrong token is a mistake to be told of.
+            Some(presented @ Presented::Session(_)) => {
+                let found = web.auth().identify(&presented).await?;
+                Ok(Visitor(found.unwrap_or_else(|| web.auth().anonymous())))
+            }
+            Some(Presented::Token(_)) => Ok(Visitor(identify(web, &parts.headers).await?.principal)),
+            None => Ok(Visitor(web.auth().anonymous())),
+        }
+    }
+}
+
 /// Refuses what the viewer may not do, in the words that fit what they may know.
 pub(super) fn must(viewer: &Viewer, action: Action, resource: Resource<'_>) -> Result<(), WebError> {
-    match viewer.principal.decide(action, resource) {
-        Decision::Allowed => Ok(()),
-        Decision::Unauthenticated => Err(WebError::Unauthenticated),
-        Decision::Hidden => Err(WebError::NotFound("there is no such thing here".to_owned())),
-        Decision::Forbidden(why) => Err(WebError::Refused(StatusCode::FORBIDDEN, why.to_string())),
-    }
+    allow(&viewer.principal, action, resource)
 }
 
 async fn identify(web: &Web, headers: &axum::http::HeaderMap) -> Result<Viewer, WebError> {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use pikaci::{PreparedOutputsRecord, RunId, RunLogsMetadata, RunRecord};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::Principal;
+use crate::auth::{Action, Principal, Resource};
 use crate::forge::id::{BranchId, LaneRunId};
 use crate::forge::state::BranchState;
 use crate::forge::view::{
@@ -13,7 +13,7 @@ use crate::forge::view::{
 };
 use crate::web::error::{ApiError, WebError};
 use crate::web::extract::{Path, Query};
-use crate::web::viewer::Viewer;
+use crate::web::viewer::{Viewer, allow};
 use crate::web::{Web, runs};
 
 const BRANCHES_DEFAULT: u32 = 50;
@@ -44,9 +44,7 @@ pub(super) async fn list(
     Path(name): Path<String>,
     Query(query): Query<BranchesQuery>,
 ) -> Result<Json<BranchList>, ApiError> {
-    if !viewer.principal.can_read(&name) {
-        return Err(WebError::NotFound(format!("there is no repository {name:?}")).into());
-    }
+    allow(&viewer.principal, Action::Read, Resource::Repository(&name))?;
     let unknown = || WebError::bad_request("`state` is `open`, `merged`, `closed` or `deleted`");
     let state =
         query.state.as_deref().map(|text| BranchState::parse(text).ok_or_else(unknown)).transpose()?;

@@ -8,19 +8,20 @@ use serde::Deserialize;
 
 use super::changes::Commits;
 use super::{as_seen_by, explained, not_found, render, time, words};
-use crate::auth::{Principal, User};
+use crate::auth::{Action, Principal, Resource, User};
 use crate::forge::id::BranchId;
 use crate::forge::state::{BranchState, HeadState, Selection};
 use crate::forge::view::BranchView;
 use crate::web::Web;
 use crate::web::error::{PageError, WebError};
-use crate::web::viewer::PageViewer;
+use crate::web::viewer::{PageViewer, Visitor, allow};
 
 #[derive(Template)]
 #[template(path = "branch.html")]
 struct BranchPage {
     user: Option<User>,
     branch: BranchView,
+    can_write: bool,
     manifest_error: Option<(String, Option<u32>)>,
     commits: Result<Commits, String>,
     changes: String,
@@ -41,85 +42,85 @@ pub(super) struct PageQuery {
 
 /// Shows a branch.
 pub(super) async fn show(
-    PageViewer(user): PageViewer,
+    Visitor(viewer): Visitor,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Query(query): Query<PageQuery>,
 ) -> Result<Response, PageError> {
-    page(&web, &user, &repository, &id, query.wait.is_some()).await.map_err(as_seen_by(&user))
+    page(&web, &viewer, &repository, &id, query.wait.is_some()).await.map_err(as_seen_by(&viewer))
 }
 
 async fn page(
     web: &Web,
-    user: &Principal,
+    viewer: &Principal,
     repository: &str,
     id: &str,
     is_patient: bool,
 ) -> Result<Response, PageError> {
-    let branch = find(web, user, repository, id).await?;
+    let branch = find(web, viewer, repository, id).await?;
     let (commits, changes) = tokio::join!(
         Commits::read(web.forge(), repository, &branch.head),
-        explained::section(web, user, &branch, is_patient)
+        explained::section(web, viewer, &branch, is_patient)
     );
     let manifest_error = match &branch.head.selection {
         Selection::ManifestError { message, line, .. } => Some((message.clone(), *line)),
         Selection::Selected | Selection::NoManifest => None,
     };
-    render(&BranchPage { user: user.user().cloned(), branch, manifest_error, commits, changes: changes? })
+    let (user, can_write) = (viewer.user().cloned(), viewer.can_write(repository));
+    render(&BranchPage { user, branch, can_write, manifest_error, commits, changes: changes? })
 }
 
 /// Finds a branch by what its URL says. One of another repository is not there.
 pub(super) async fn find(
     web: &Web,
-    user: &Principal,
+    viewer: &Principal,
     repository: &str,
     id: &str,
 ) -> Result<BranchView, WebError> {
     let id: BranchId = id.parse().map_err(|_| not_found("branch"))?;
-    if !user.can_read(repository) {
-        return Err(not_found("branch"));
-    }
+    allow(viewer, Action::Read, Resource::Repository(repository))?;
     Ok(web.forge().branch(repository, id).await?)
 }
 
 /// Merges it at the head that was seen.
 pub(super) async fn merge(
-    PageViewer(user): PageViewer,
+    PageViewer(viewer): PageViewer,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Form(form): Form<ExpectedHead>,
 ) -> Result<Response, PageError> {
     let result = async {
-        let branch = find_writable(&web, &user, &repository, &id).await?;
-        web.forge().merge(&repository, branch.row.id, &form.expected_head, user.name()).await?;
+        let branch = find_writable(&web, &viewer, &repository, &id).await?;
+        web.forge().merge(&repository, branch.row.id, &form.expected_head, viewer.name()).await?;
         Ok(back(&branch))
     };
-    result.await.map_err(as_seen_by(&user))
+    result.await.map_err(as_seen_by(&viewer))
 }
 
 /// Closes it at the head that was seen.
 pub(super) async fn close(
-    PageViewer(user): PageViewer,
+    PageViewer(viewer): PageViewer,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Form(form): Form<ExpectedHead>,
 ) -> Result<Response, PageError> {
     let result = async {
-        let branch = find_writable(&web, &user, &repository, &id).await?;
-        web.forge().close(&repository, branch.row.id, &form.expected_head, user.name()).await?;
+        let branch = find_writable(&web, &viewer, &repository, &id).await?;
+        web.forge().close(&repository, branch.row.id, &form.expected_head, viewer.name()).await?;
         Ok(back(&branch))
     };
-    result.await.map_err(as_seen_by(&user))
+    result.await.map_err(as_seen_by(&viewer))
 }
 
 pub(super) async fn find_writable(
     web: &Web,
-    user: &Principal,
+    viewer: &Principal,
     repository: &str,
     id: &str,
 ) -> Result<BranchView, WebError> {
-    let branch = find(web, user, repository, id).await?;
-    if user.can_write(repository) { Ok(branch) } else { Err(not_found("branch")) }
+    let branch = find(web, viewer, repository, id).await?;
+    allow(viewer, Action::Write, Resource::Repository(repository))?;
+    Ok(branch)
 }
 
 pub(super) fn back(branch: &BranchView) -> Response {

@@ -21,7 +21,7 @@ use crate::forge::view::BranchView;
 use crate::store::TutorialStatus;
 use crate::web::Web;
 use crate::web::error::{PageError, WebError};
-use crate::web::viewer::PageViewer;
+use crate::web::viewer::{PageViewer, Visitor};
 
 /// How long the branch's page waits for its changes before it comes without them.
 const PATIENCE: Duration = Duration::from_millis(120);
@@ -77,7 +77,7 @@ pub(super) struct ChangesQuery {
 /// Renders what changed; with patience, or without any.
 pub(super) async fn section(
     web: &Web,
-    user: &Principal,
+    viewer: &Principal,
     branch: &BranchView,
     is_patient: bool,
 ) -> Result<String, WebError> {
@@ -88,7 +88,7 @@ pub(super) async fn section(
         if is_patient { Some(explained.await) } else { tokio::time::timeout(PATIENCE, explained).await.ok() };
     let changes = match explained {
         None => Shown::Pending(format!("{path}/changes?head={head}")),
-        Some(Ok(explained)) => Shown::Explained(Box::new(part(web, user, branch, path, &explained).await?)),
+        Some(Ok(explained)) => Shown::Explained(Box::new(part(web, viewer, branch, path, &explained).await?)),
         Some(Err(ForgeError::Git(pika_git::GitError::TooLarge { .. }))) => {
             match changes::read_part(web.forge(), repository, &branch.head).await {
                 Ok(diff) => Shown::Plain(diff),
@@ -106,17 +106,24 @@ pub(super) async fn section(
 
 async fn part(
     web: &Web,
-    user: &Principal,
+    viewer: &Principal,
     branch: &BranchView,
     path: String,
     explained: &ExplainedHead,
 ) -> Result<Part, WebError> {
     let (id, head) = (branch.row.id, &branch.head.oid);
-    let since = web.forge().look(user.user_id(), &branch.row.repository, id, head).await?;
+    // What somebody has looked at and ticked off is remembered for users alone.
+    let (since, ticked) = match viewer.user() {
+        Some(user) => (
+            web.forge().look(user.id, &branch.row.repository, id, head).await?,
+            web.forge().ticks(user.id, id).await?,
+        ),
+        None => Default::default(),
+    };
     let embedding = Embedding {
         file_url: format!("{path}/file?head={head}&file="),
-        tick_url: Some(format!("{path}/tick")),
-        ticked: web.forge().ticks(user.user_id(), id).await?,
+        tick_url: viewer.user().map(|_| format!("{path}/tick")),
+        ticked,
     };
     let (added, removed) = explained.diff.counts();
     let (steps, diff) = render_parts(explained, embedding).await?;
@@ -124,7 +131,7 @@ async fn part(
         head: head.clone(),
         since,
         note: note(&explained.state),
-        can_retry: explained.state.can_retry && user.can_write(&branch.row.repository),
+        can_retry: explained.state.can_retry && viewer.can_write(&branch.row.repository),
         cost: cost(&explained.state),
         steps,
         files: explained.diff.files().len(),
@@ -242,19 +249,19 @@ fn cost(state: &TutorialState) -> Option<String> {
 
 /// `GET /news/{repository}/branch/{id}/changes`: the part by itself, when it is there.
 pub(super) async fn show(
-    PageViewer(user): PageViewer,
+    Visitor(viewer): Visitor,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Query(query): Query<ChangesQuery>,
 ) -> Result<Response, PageError> {
     let shown = async {
-        let branch = find(&web, &user, &repository, &id).await?;
+        let branch = find(&web, &viewer, &repository, &id).await?;
         if query.head.is_some_and(|head| head != branch.head.oid) {
             return Err(not_found("head any more: the branch has a newer one"));
         }
-        Ok(Html(section(&web, &user, &branch, true).await?).into_response())
+        Ok(Html(section(&web, &viewer, &branch, true).await?).into_response())
     };
-    shown.await.map_err(PageError::from).map_err(as_seen_by(&user))
+    shown.await.map_err(PageError::from).map_err(as_seen_by(&viewer))
 }
 
 /// Which file of which diff.
@@ -280,13 +287,13 @@ struct FilePage {
 
 /// `GET /news/{repository}/branch/{id}/file?head=&file=`: one file of the diff, as it is opened.
 pub(super) async fn file(
-    PageViewer(user): PageViewer,
+    Visitor(viewer): Visitor,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Query(query): Query<FileQuery>,
 ) -> Result<Response, PageError> {
     let shown = async {
-        let branch = find(&web, &user, &repository, &id).await?;
+        let branch = find(&web, &viewer, &repository, &id).await?;
         let (explained, diff) = match &query.since {
             None => {
                 let found = web.forge().explained(&repository, branch.row.id, &query.head).await?;
@@ -305,9 +312,9 @@ pub(super) async fn file(
             return Ok(Html(file).into_response());
         }
         let path = format!("/news/{repository}/branch/{}", branch.row.id);
-        render(&FilePage { user: user.user().cloned(), branch, path, head: query.head.clone(), file })
+        render(&FilePage { user: viewer.user().cloned(), branch, path, head: query.head.clone(), file })
     };
-    shown.await.map_err(as_seen_by(&user))
+    shown.await.map_err(as_seen_by(&viewer))
 }
 
 /// Since which head.
@@ -330,20 +337,23 @@ struct SincePage {
 
 /// `GET /news/{repository}/branch/{id}/since?from=`: what changed since a head, with a short tutorial of its own.
 pub(super) async fn since(
-    PageViewer(user): PageViewer,
+    Visitor(viewer): Visitor,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Query(query): Query<SinceQuery>,
 ) -> Result<Response, PageError> {
     let shown = async {
-        let branch = find(&web, &user, &repository, &id).await?;
+        let branch = find(&web, &viewer, &repository, &id).await?;
         let (id, head) = (branch.row.id, branch.head.oid.clone());
         let since = web.forge().since(&repository, id, &query.from, &head).await?;
         let path = format!("/news/{repository}/branch/{id}");
         let embedding = Embedding {
             file_url: format!("{path}/file?head={head}&since={}&file=", since.from),
-            tick_url: Some(format!("{path}/tick")),
-            ticked: web.forge().ticks(user.user_id(), id).await?,
+            tick_url: viewer.user().map(|_| format!("{path}/tick")),
+            ticked: match viewer.user() {
+                Some(user) => web.forge().ticks(user.id, id).await?,
+                None => Default::default(),
+            },
         };
         let (from, to) = (since.from, since.to);
         let rendered = tokio::task::spawn_blocking(move || {
@@ -351,9 +361,9 @@ pub(super) async fn since(
             (steps, render_files(&since.explained, &since.diff, &embedding))
         });
         let (steps, diff) = rendered.await.map_err(|error| WebError::internal(&error))?;
-        render(&SincePage { user: user.user().cloned(), branch, path, from, to, steps, diff })
+        render(&SincePage { user: viewer.user().cloned(), branch, path, from, to, steps, diff })
     };
-    shown.await.map_err(as_seen_by(&user))
+    shown.await.map_err(as_seen_by(&viewer))
 }
 
 /// The head that a reader has seen.
@@ -364,17 +374,17 @@ pub(super) struct SeenForm {
 
 /// Notes that everything up to a head was seen.
 pub(super) async fn seen(
-    PageViewer(user): PageViewer,
+    PageViewer(viewer): PageViewer,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Form(form): Form<SeenForm>,
 ) -> Result<Response, PageError> {
     let done = async {
-        let branch = find(&web, &user, &repository, &id).await?;
-        web.forge().note_seen(user.user_id(), &repository, branch.row.id, &form.head).await?;
+        let branch = find(&web, &viewer, &repository, &id).await?;
+        web.forge().note_seen(viewer.user_id(), &repository, branch.row.id, &form.head).await?;
         Ok(back(&branch))
     };
-    done.await.map_err(as_seen_by(&user))
+    done.await.map_err(as_seen_by(&viewer))
 }
 
 /// A step that a reader is done with.
@@ -386,18 +396,18 @@ pub(super) struct TickForm {
 
 /// Ticks a step off, or takes that back.
 pub(super) async fn tick(
-    PageViewer(user): PageViewer,
+    PageViewer(viewer): PageViewer,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Form(form): Form<TickForm>,
 ) -> Result<Response, PageError> {
     let done = async {
-        let branch = find(&web, &user, &repository, &id).await?;
-        web.forge().tick(user.user_id(), branch.row.id, &form.step, form.is_ticked).await?;
+        let branch = find(&web, &viewer, &repository, &id).await?;
+        web.forge().tick(viewer.user_id(), branch.row.id, &form.step, form.is_ticked).await?;
         let path = format!("/news/{repository}/branch/{}#tutorial", branch.row.id);
         Ok(Redirect::to(&path).into_response())
     };
-    done.await.map_err(as_seen_by(&user))
+    done.await.map_err(as_seen_by(&viewer))
 }
 
 /// The head whose tutorial is asked for again.
@@ -408,16 +418,16 @@ pub(super) struct RetryForm {
 
 /// Asks for the tutorial again.
 pub(super) async fn retry(
-    PageViewer(user): PageViewer,
+    PageViewer(viewer): PageViewer,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Form(form): Form<RetryForm>,
 ) -> Result<Response, PageError> {
     let done = async {
-        let branch = find_writable(&web, &user, &repository, &id).await?;
+        let branch = find_writable(&web, &viewer, &repository, &id).await?;
         let id = branch.row.id;
-        web.forge().retry_tutorial(&repository, id, &form.expected_head, user.name()).await?;
+        web.forge().retry_tutorial(&repository, id, &form.expected_head, viewer.name()).await?;
         Ok(back(&branch))
     };
-    done.await.map_err(as_seen_by(&user))
+    done.await.map_err(as_seen_by(&viewer))
 }

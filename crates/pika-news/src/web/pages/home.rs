@@ -11,8 +11,8 @@ use crate::auth::{Presented, User};
 use crate::forge::state::BranchState;
 use crate::forge::view::{BranchFilter, BranchList, RepositoryRow};
 use crate::web::Web;
-use crate::web::error::PageError;
-use crate::web::viewer::PageViewer;
+use crate::web::error::{PageError, WebError};
+use crate::web::viewer::Visitor;
 
 const BRANCHES_SHOWN: u32 = 6;
 /// More would be a page that nobody reads.
@@ -33,12 +33,12 @@ struct RepositoryCard {
 
 /// Shows the repositories that the user may read.
 pub(super) async fn show(
-    PageViewer(user): PageViewer,
+    Visitor(viewer): Visitor,
     State(web): State<Web>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let rows = web.forge().repositories().await?;
-    let readable = rows.into_iter().filter(|row| user.can_read(&row.name)).take(REPOSITORIES_MAX);
+    let readable = rows.into_iter().filter(|row| viewer.can_read(&row.name)).take(REPOSITORIES_MAX);
     let mut repositories = Vec::new();
     for row in readable {
         let filter = BranchFilter { state: Some(BranchState::Open), limit: BRANCHES_SHOWN, offset: 0 };
@@ -46,7 +46,11 @@ pub(super) async fn show(
         let clone_url = format!("{}/news/git/{}.git", web.public_url(), row.name);
         repositories.push(RepositoryCard { row, clone_url, branches });
     }
-    let mut response = render(&HomePage { user: user.user().cloned(), repositories })?;
+    // Who is nobody and may see nothing is shown how to become somebody.
+    if viewer.user().is_none() && repositories.is_empty() {
+        return Err(WebError::Unauthenticated.into());
+    }
+    let mut response = render(&HomePage { user: viewer.user().cloned(), repositories })?;
     if let Some(Presented::Session(session)) = Presented::read(&headers)
         && let Ok(cookie) = HeaderValue::from_str(&renewed_cookie(&session, web.is_secure()))
     {

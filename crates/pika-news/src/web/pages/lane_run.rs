@@ -13,13 +13,13 @@ use serde::Deserialize;
 use self::log::{LogSection, Window};
 use self::run::{Artifact, JobRow, PhaseRow, RunSection};
 use super::{as_seen_by, not_found, render, time, words};
-use crate::auth::{Principal, User};
+use crate::auth::{Action, Principal, Resource, User};
 use crate::forge::RerunScope;
 use crate::forge::id::LaneRunId;
 use crate::forge::state::LaneRunStatus;
 use crate::forge::view::LaneRunDetail;
 use crate::web::error::{PageError, WebError};
-use crate::web::viewer::PageViewer;
+use crate::web::viewer::{PageViewer, Visitor, allow};
 use crate::web::{Web, runs};
 
 /// Which part of which log is wanted.
@@ -43,6 +43,7 @@ struct LaneRunPage {
     user: Option<User>,
     detail: LaneRunDetail,
     page: String,
+    can_write: bool,
     raw_base: String,
     is_busy: bool,
     is_unfinished: bool,
@@ -57,22 +58,22 @@ struct LaneRunPage {
 
 /// Shows a lane run.
 pub(super) async fn show(
-    PageViewer(user): PageViewer,
+    Visitor(viewer): Visitor,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, PageError> {
-    page(&web, &user, &repository, &id, query).await.map_err(as_seen_by(&user))
+    page(&web, &viewer, &repository, &id, query).await.map_err(as_seen_by(&viewer))
 }
 
 async fn page(
     web: &Web,
-    user: &Principal,
+    viewer: &Principal,
     repository: &str,
     id: &str,
     query: LogQuery,
 ) -> Result<Response, PageError> {
-    let detail = find(web, user, repository, id).await?;
+    let detail = find(web, viewer, repository, id).await?;
     let side = runs::side(query.kind.as_deref())?;
     let job = query.job.as_deref().filter(|job| !job.is_empty()).map(pikaci::JobId::parse).transpose()?;
     let window = Window { job, side, before: query.before };
@@ -87,7 +88,8 @@ async fn page(
     let did_not_pass = detail.run.outcome.as_ref().is_some_and(|outcome| *outcome != pikaci::Outcome::Passed);
     let raw_base = detail.run.run_id.as_ref().map(|run| format!("/news/api/forge/pikaci/logs/{run}/raw"));
     render(&LaneRunPage {
-        user: user.user().cloned(),
+        user: viewer.user().cloned(),
+        can_write: viewer.can_write(repository),
         page: format!("/news/{}/lane-run/{}", detail.repository, detail.run.id),
         raw_base: raw_base.unwrap_or_default(),
         is_busy: is_unfinished,
@@ -110,50 +112,49 @@ async fn read_run(web: &Web, detail: &LaneRunDetail, window: Window) -> Result<O
 }
 
 /// Finds a lane run by what its URL says. One of another repository is not there.
-async fn find(web: &Web, user: &Principal, repository: &str, id: &str) -> Result<LaneRunDetail, WebError> {
+async fn find(web: &Web, viewer: &Principal, repository: &str, id: &str) -> Result<LaneRunDetail, WebError> {
     let id: LaneRunId = id.parse().map_err(|_| not_found("lane run"))?;
-    if !user.can_read(repository) {
-        return Err(not_found("lane run"));
-    }
+    allow(viewer, Action::Read, Resource::Repository(repository))?;
     Ok(web.forge().lane_run(repository, id).await?)
 }
 
 /// Queues another attempt, of everything or of what did not pass.
 pub(super) async fn rerun(
-    PageViewer(user): PageViewer,
+    PageViewer(viewer): PageViewer,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
     Form(form): Form<Rerun>,
 ) -> Result<Response, PageError> {
     let result = async {
-        let detail = find_writable(&web, &user, &repository, &id).await?;
+        let detail = find_writable(&web, &viewer, &repository, &id).await?;
         let scope = if form.failed { RerunScope::Failed } else { RerunScope::All };
-        let queued = web.forge().rerun(&repository, detail.run.id, scope, user.name()).await?;
+        let queued = web.forge().rerun(&repository, detail.run.id, scope, viewer.name()).await?;
         Ok(Redirect::to(&format!("/news/{repository}/lane-run/{queued}")).into_response())
     };
-    result.await.map_err(as_seen_by(&user))
+    result.await.map_err(as_seen_by(&viewer))
 }
 
 /// Stops it.
 pub(super) async fn cancel(
-    PageViewer(user): PageViewer,
+    PageViewer(viewer): PageViewer,
     State(web): State<Web>,
     Path((repository, id)): Path<(String, String)>,
 ) -> Result<Response, PageError> {
     let result = async {
-        let detail = find_writable(&web, &user, &repository, &id).await?;
-        web.forge().cancel(&repository, detail.run.id, user.name()).await?;
+        let detail = find_writable(&web, &viewer, &repository, &id).await?;
+        web.forge().cancel(&repository, detail.run.id, viewer.name()).await?;
         Ok(Redirect::to(&format!("/news/{repository}/lane-run/{}", detail.run.id)).into_response())
     };
-    result.await.map_err(as_seen_by(&user))
+    result.await.map_err(as_seen_by(&viewer))
 }
 
 async fn find_writable(
     web: &Web,
-    user: &Principal,
+    viewer: &Principal,
     repository: &str,
     id: &str,
 ) -> Result<LaneRunDetail, WebError> {
-    let detail = find(web, user, repository, id).await?;
-    if user.can_write(repository) { Ok(detail) } else { Err(not_found("lane run")) }
+    let detail = find(web, viewer, repository, id).await?;
+    allow(viewer, Action::Write, Resource::Repository(repository))?;
+    Ok(detail)
 }

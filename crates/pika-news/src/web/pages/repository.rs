@@ -5,13 +5,13 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::{as_seen_by, not_found, render, time, words};
-use crate::auth::{Principal, User};
+use super::{as_seen_by, render, time, words};
+use crate::auth::{Action, Principal, Resource, User};
 use crate::forge::state::BranchState;
 use crate::forge::view::{BranchFilter, BranchList, RepositoryView};
 use crate::web::Web;
 use crate::web::error::PageError;
-use crate::web::viewer::PageViewer;
+use crate::web::viewer::{Visitor, allow};
 
 const BRANCHES_PER_PAGE: u32 = 50;
 
@@ -28,6 +28,8 @@ pub(super) struct RepositoryQuery {
 struct RepositoryPage {
     user: Option<User>,
     repository: RepositoryView,
+    is_public: bool,
+    can_administer: bool,
     clone_url: String,
     tabs: Vec<Tab>,
     state: BranchState,
@@ -46,23 +48,21 @@ struct Tab {
 
 /// Shows a repository.
 pub(super) async fn show(
-    PageViewer(user): PageViewer,
+    Visitor(viewer): Visitor,
     State(web): State<Web>,
     Path(name): Path<String>,
     Query(query): Query<RepositoryQuery>,
 ) -> Result<Response, PageError> {
-    page(&web, &user, &name, &query).await.map_err(as_seen_by(&user))
+    page(&web, &viewer, &name, &query).await.map_err(as_seen_by(&viewer))
 }
 
 async fn page(
     web: &Web,
-    user: &Principal,
+    viewer: &Principal,
     name: &str,
     query: &RepositoryQuery,
 ) -> Result<Response, PageError> {
-    if !user.can_read(name) {
-        return Err(not_found("repository").into());
-    }
+    allow(viewer, Action::Read, Resource::Repository(name))?;
     let state = query.state.as_deref().and_then(BranchState::parse).unwrap_or(BranchState::Open);
     // Deleted branches are shown among the closed.
     let state = if state == BranchState::Deleted { BranchState::Closed } else { state };
@@ -78,7 +78,9 @@ async fn page(
     ];
     let clone_url = format!("{}{}", web.public_url(), repository.clone_path);
     render(&RepositoryPage {
-        user: user.user().cloned(),
+        user: viewer.user().cloned(),
+        is_public: viewer.is_public(name),
+        can_administer: viewer.may(Action::Administer, Resource::Repository(name)),
         repository,
         clone_url,
         tabs,

@@ -32,7 +32,7 @@ async fn with_cookie(
     if let Some(origin) = origin {
         request = request.header(header::ORIGIN, origin);
     }
-    fixture.send(request.body(Body::from("title=laptop")).unwrap()).await
+    fixture.send(request.body(Body::from("title=laptop&scope_read=on&expires=30")).unwrap()).await
 }
 
 #[tokio::test]

@@ -20,11 +20,12 @@ use tower::ServiceExt as _;
 
 use crate::auth::{Authenticator, Scopes, User};
 use crate::ci::{Ci, PikaciProgram};
-use crate::config::{CiConfig, Config, RepositoryConfig, TutorialConfig};
+use crate::config::{CiConfig, Config, RepositoryConfig, TutorialConfig, Visibility};
 use crate::forge::id::{BranchId, LaneRunId};
 use crate::forge::{Forge, RefUpdate};
 use crate::store::{Claim, Finish, Store};
-use crate::web::{Web, router};
+use crate::web::git_http::GitHttpConfig;
+use crate::web::{Web, router, router_with_git};
 
 pub(super) const REPOSITORY: &str = "sample";
 pub(super) const MANIFEST: &str = "version = 1\n\n[targets.check]\ntitle = \"Unit tests\"\n\n[[targets.check.jobs]]\nid = \"unit\"\ncommand = \"true\"\n";
@@ -43,6 +44,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
             name: REPOSITORY.to_owned(),
             path: git_dir.to_owned(),
             default_branch: "main".to_owned(),
+            visibility: Visibility::default(),
             merge_without_manifest: false,
         }],
     }
@@ -170,6 +172,14 @@ impl Fixture {
         let router = router(Web::new(forge.clone(), auth.clone(), shutdown.clone()));
         let state = forge.state_root(REPOSITORY).unwrap();
         Fixture { folder, forge, auth, user, token, state, shutdown, router }
+    }
+
+    /// All that the forge serves.
+    pub(super) fn router_with_git(&self) -> Router {
+        let web = Web::new(self.forge.clone(), self.auth.clone(), self.shutdown.clone());
+        let repositories = [(REPOSITORY.to_owned(), self.forge.git(REPOSITORY).unwrap())].into();
+        let git = GitHttpConfig::new(self.folder.path().join("hook.sock"));
+        router_with_git(web, repositories, git)
     }
 
     /// Commits these files on top of `main` and pushes them to a branch; returns its number.
