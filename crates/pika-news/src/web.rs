@@ -6,6 +6,7 @@
 mod ansi;
 mod api;
 mod assets;
+mod code;
 mod error;
 mod extract;
 pub mod git_http;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Redirect;
 use axum::routing::get;
@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::forge::Forge;
+use code::Code;
 use error::{PageError, WebError};
 pub use health::own_router as health_router;
 use live::Streams;
@@ -108,7 +109,7 @@ pub fn router(web: Web) -> Router {
         .merge(api::router(web.clone()))
         .fallback(async || -> PageError { WebError::NotFound("There is no such page.".to_owned()).into() })
         .method_not_allowed_fallback(async || -> PageError {
-            WebError::Refused(StatusCode::METHOD_NOT_ALLOWED, "This can't be done here.".to_owned()).into()
+            WebError::Refused(Code::MethodNotAllowed, "This can't be done here.".to_owned()).into()
         })
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(from_fn_with_state(web.clone(), security::same_origin))

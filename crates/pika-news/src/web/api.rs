@@ -1,4 +1,4 @@
-//! The JSON routes. Whoever is not signed in gets 401; what is not there is 404; both are `{"error": …}`.
+//! The JSON routes. Whoever is not signed in gets 401; what is not there is 404; every refusal is `{"error": …, "code": …}`.
 
 mod actions;
 mod audit;
@@ -17,6 +17,7 @@ mod users;
 use axum::Router;
 use axum::routing::{delete, get, post, put};
 
+use super::code::Code;
 use super::error::{ApiError, WebError};
 use super::viewer::require_auth;
 use super::{Web, live};
@@ -65,7 +66,12 @@ pub(super) fn router(web: Web) -> Router<Web> {
         .route("/news/api/forge/pikaci/prepared-outputs/{run_id}", get(prepared_outputs::show))
         .route("/news/api/forge/changes", get(live::changes))
         .route("/news/api/{*rest}", axum::routing::any(missing))
+        .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(web, require_auth))
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError(WebError::Refused(Code::MethodNotAllowed, "this route takes other methods".to_owned()))
 }
 
 async fn missing() -> ApiError {

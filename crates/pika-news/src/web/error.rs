@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 
+use super::code::Code;
 use super::pages;
 use crate::auth::{AuthError, User};
 use crate::forge::ForgeError;
@@ -23,9 +24,11 @@ pub(crate) enum WebError {
     /// It is not there, or the user may not know that it is.
     NotFound(String),
     /// It can't be done, and the client can do something about it.
-    Refused(StatusCode, String),
+    Refused(Code, String),
     /// It is the forge's fault. The log says more under this id.
     Internal(String),
+    /// Its fault too, but nothing was done and the same can be tried again. The log says more under this id.
+    Busy(String),
 }
 
 impl WebError {
@@ -44,16 +47,30 @@ impl WebError {
 
     /// Refuses a request whose form or query can't be understood.
     pub(crate) fn bad_request(message: impl Into<String>) -> WebError {
-        WebError::Refused(StatusCode::BAD_REQUEST, message.into())
+        WebError::Refused(Code::BadRequest, message.into())
+    }
+
+    /// The word that says why to a program.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            WebError::Unauthenticated => Code::Unauthenticated,
+            WebError::NotFound(_) => Code::NotFound,
+            WebError::Refused(code, _) => *code,
+            WebError::Internal(_) => Code::Internal,
+            WebError::Busy(_) => Code::Busy,
+        }
     }
 
     /// The status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
+        self.code().status()
+    }
+
+    /// Where the log says more.
+    fn id(&self) -> Option<&str> {
         match self {
-            WebError::Unauthenticated => StatusCode::UNAUTHORIZED,
-            WebError::NotFound(_) => StatusCode::NOT_FOUND,
-            WebError::Refused(status, _) => *status,
-            WebError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            WebError::Internal(id) | WebError::Busy(id) => Some(id),
+            WebError::Unauthenticated | WebError::NotFound(_) | WebError::Refused(..) => None,
         }
     }
 
@@ -66,6 +83,9 @@ impl WebError {
             WebError::NotFound(message) | WebError::Refused(_, message) => message.clone(),
             WebError::Internal(id) => {
                 format!("something went wrong on our side; the operator finds it as error {id}")
+            }
+            WebError::Busy(id) => {
+                format!("the database can't be written at the moment; try again (error {id})")
             }
         }
     }
@@ -80,10 +100,10 @@ impl From<AuthError> for WebError {
             | AuthError::TooManyTokens
             | AuthError::SshKey { .. } => WebError::bad_request(error.to_string()),
             AuthError::UserExists { .. } | AuthError::LastAdministrator | AuthError::SshKeyTaken => {
-                WebError::Refused(StatusCode::CONFLICT, error.to_string())
+                WebError::Refused(Code::Conflict, error.to_string())
             }
             AuthError::UserMissing { .. } => WebError::NotFound(error.to_string()),
-            AuthError::UserDisabled { .. } => WebError::Refused(StatusCode::FORBIDDEN, error.to_string()),
+            AuthError::UserDisabled { .. } => WebError::Refused(Code::Forbidden, error.to_string()),
             AuthError::Random(_) | AuthError::Store(_) => WebError::internal(&error),
         }
     }
@@ -119,29 +139,25 @@ impl From<ForgeError> for WebError {
                 WebError::NotFound(error.to_string())
             }
             ForgeError::Git(pika_git::GitError::TooLarge { bytes_max, .. }) => WebError::Refused(
-                StatusCode::UNPROCESSABLE_ENTITY,
+                Code::TooLarge,
                 format!(
                     "this is larger than {bytes_max} bytes, which is the most that the forge reads here; look at it with git"
                 ),
             ),
-            ForgeError::Stale { .. } | ForgeError::Refused { .. } => {
-                WebError::Refused(StatusCode::CONFLICT, error.to_string())
-            }
+            ForgeError::Stale { .. } => WebError::Refused(Code::StaleHead, error.to_string()),
+            ForgeError::Refused { .. } => WebError::Refused(Code::Conflict, error.to_string()),
             ForgeError::Conflict { paths } => {
                 let listed =
                     paths.iter().take(CONFLICTS_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
-                WebError::Refused(StatusCode::CONFLICT, format!("{error} ({listed})"))
+                WebError::Refused(Code::MergeConflict, format!("{error} ({listed})"))
             }
             ForgeError::Invalid { .. } => WebError::bad_request(error.to_string()),
-            ForgeError::Draining => WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            ForgeError::Draining => WebError::Refused(Code::Draining, error.to_string()),
             // Another program holds the database, or the disk is full: what was asked for is not done, and can be again.
-            ForgeError::Store(store) if store.is_passing() => {
-                let WebError::Internal(id) = WebError::internal(&error) else {
-                    return WebError::internal(&error);
-                };
-                let message = format!("the database can't be written at the moment; try again (error {id})");
-                WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, message)
-            }
+            ForgeError::Store(store) if store.is_passing() => match WebError::internal(&error) {
+                WebError::Internal(id) => WebError::Busy(id),
+                other => other,
+            },
             ForgeError::Git(_) | ForgeError::Store(_) | ForgeError::Secret { .. } | ForgeError::Io { .. } => {
                 WebError::internal(&error)
             }
@@ -155,7 +171,7 @@ impl From<pikaci::IdError> for WebError {
     }
 }
 
-/// An error as JSON: `{"error": …}`.
+/// An error as JSON: `{"error": …, "code": …}`, with an `id` when the log says more.
 #[derive(Debug)]
 pub(crate) struct ApiError(pub(crate) WebError);
 
@@ -166,13 +182,18 @@ impl<E: Into<WebError>> From<E> for ApiError {
 }
 
 #[derive(Serialize)]
-struct ErrorBody {
+struct ErrorBody<'a> {
     error: String,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = (self.0.status(), Json(ErrorBody { error: self.0.message() })).into_response();
+        let ApiError(error) = &self;
+        let body = ErrorBody { error: error.message(), code: error.code().as_str(), id: error.id() };
+        let mut response = (error.status(), Json(body)).into_response();
         if self.0 == WebError::Unauthenticated {
             let scheme = HeaderValue::from_static("Bearer realm=\"pika\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);

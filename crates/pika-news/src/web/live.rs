@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use pikaci::{JobId, LogSide};
@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Web;
+use super::code::Code;
 use super::error::{ApiError, WebError};
 use super::runs;
 use super::viewer::Viewer;
@@ -58,7 +59,7 @@ impl Streams {
         self.places.clone().try_acquire_owned().map_err(|_| {
             let message =
                 format!("{STREAMS_MAX} live views are open, which is the limit; try again in a minute");
-            WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, message)
+            WebError::Refused(Code::Busy, message)
         })
     }
 }

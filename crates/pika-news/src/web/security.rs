@@ -3,11 +3,12 @@
 //! Invariants: every answer carries the headers; a change that a browser's cookie vouches for comes from our own pages.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Web;
+use super::code::Code;
 use super::error::{ApiError, WebError};
 use crate::auth::Presented;
 
@@ -40,7 +41,7 @@ pub(super) async fn same_origin(State(web): State<Web>, request: Request, next: 
         return next.run(request).await;
     }
     let message = "this change did not come from a page of this forge; go to the page and try again there";
-    ApiError(WebError::Refused(StatusCode::FORBIDDEN, message.to_owned())).into_response()
+    ApiError(WebError::Refused(Code::CrossSite, message.to_owned())).into_response()
 }
 
 fn is_allowed(headers: &HeaderMap, public_url: &str) -> bool {

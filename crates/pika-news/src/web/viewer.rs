@@ -4,12 +4,12 @@
 //! asked with [`allow`].
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::Web;
+use super::code::Code;
 use super::error::{ApiError, PageError, WebError};
 use crate::auth::{Action, Decision, Presented, Principal, Resource, User};
 
@@ -38,7 +38,7 @@ pub(crate) fn allow(principal: &Principal, action: Action, resource: Resource<'_
         Decision::Allowed => Ok(()),
         Decision::Unauthenticated => Err(WebError::Unauthenticated),
         Decision::Hidden => Err(WebError::NotFound("There is no such repository or account.".to_owned())),
-        Decision::Forbidden(why) => Err(WebError::Refused(StatusCode::FORBIDDEN, why.to_string())),
+        Decision::Forbidden(why) => Err(WebError::Refused(Code::Forbidden, why.to_string())),
     }
 }
 

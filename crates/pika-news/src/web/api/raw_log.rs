@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
+use crate::web::code::Code;
 use crate::web::error::{ApiError, WebError};
 use crate::web::extract::{Path, Query};
 use crate::web::viewer::Viewer;
@@ -57,7 +58,9 @@ async fn send(file: std::fs::File, length: u64, range: Range) -> Result<Response
         Range::Part { start, bytes } => (StatusCode::PARTIAL_CONTENT, start, bytes),
         Range::Unsatisfiable => {
             let content_range = (header::CONTENT_RANGE, format!("bytes */{length}"));
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, [content_range]).into_response());
+            let message = format!("the log has {length} bytes, and none of the range");
+            let refused = ApiError(WebError::Refused(Code::RangeNotSatisfiable, message));
+            return Ok(([content_range], refused).into_response());
         }
     };
     let mut file = tokio::fs::File::from_std(file);

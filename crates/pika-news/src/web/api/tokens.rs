@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::actions::unreadable;
 use crate::auth::{Action, Principal, Refused, Resource, Scope, Scopes, Token};
 use crate::web::Web;
+use crate::web::code::Code;
 use crate::web::error::{ApiError, WebError};
 use crate::web::extract::Path;
 use crate::web::viewer::{Viewer, allow};
@@ -81,7 +82,7 @@ pub(in crate::web) fn within_own(principal: &Principal, scopes: &Scopes) -> Resu
         Scope::ALL.iter().find(|scope| scopes.contains(**scope) && !principal.scopes().contains(**scope));
     match missing {
         None => Ok(()),
-        Some(scope) => Err(WebError::Refused(StatusCode::FORBIDDEN, Refused::Scope(*scope).to_string())),
+        Some(scope) => Err(WebError::Refused(Code::Forbidden, Refused::Scope(*scope).to_string())),
     }
 }
 

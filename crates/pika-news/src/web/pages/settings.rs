@@ -88,9 +88,9 @@ pub(super) async fn add_key(
         allow(&viewer, Action::Administer, Resource::Account(user.id))?;
         match web.auth().add_ssh_key(user, &form.public_key, &form.comment).await.map_err(WebError::from) {
             Ok(_) => Ok(Redirect::to("/news/settings/ssh-keys").into_response()),
-            Err(WebError::Refused(status, message)) => {
+            Err(WebError::Refused(code, message)) => {
                 let page = keys_page(&web, &viewer, Some(message)).await?;
-                Ok((status, page).into_response())
+                Ok((code.status(), page).into_response())
             }
             Err(error) => Err(error.into()),
         }
@@ -224,9 +224,9 @@ pub(super) async fn add_user(
                 let link = format!("{}{path}", web.public_url());
                 users_page(&web, &viewer, None, None, Some(link)).await
             }
-            Err(WebError::Refused(status, message)) => {
+            Err(WebError::Refused(code, message)) => {
                 let page = users_page(&web, &viewer, None, Some(message), None).await?;
-                Ok((status, page).into_response())
+                Ok((code.status(), page).into_response())
             }
             Err(error) => Err(error.into()),
         }

@@ -4,6 +4,8 @@ use axum::http::StatusCode;
 use pikaci::{JobStatus, Outcome};
 
 use super::fixture::{Fixture, MANIFEST, run_id, write_pikaci_run_fixture};
+use crate::web::code::Code;
+use crate::web::error::{ApiError, WebError};
 
 #[tokio::test]
 async fn api_forge_branch_logs_includes_persisted_pikaci_run_metadata() {
@@ -95,7 +97,9 @@ async fn what_is_not_there_is_404_and_names_no_path_of_the_server() {
     paths.push(format!("/news/api/forge/pikaci/run/{run}"));
     for path in paths {
         let reply = fixture.get(&path).await;
-        let error = reply.json(StatusCode::NOT_FOUND)["error"].as_str().unwrap().to_owned();
+        let body = reply.json(StatusCode::NOT_FOUND);
+        assert_eq!(body["code"], "not_found", "{path}");
+        let error = body["error"].as_str().unwrap().to_owned();
         assert!(!error.contains(fixture.folder.path().to_str().unwrap()), "{path}: {error}");
     }
 }
@@ -132,6 +136,42 @@ async fn a_long_log_is_cut_inline_and_read_by_range() {
     );
     assert_eq!(part.header("content-length"), "5");
     let beyond = ranged("bytes=99999999-").await;
-    assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(beyond.json(StatusCode::RANGE_NOT_SATISFIABLE)["code"], "range_not_satisfiable");
     assert_eq!(beyond.header("content-range"), format!("bytes */{}", log.len()));
+}
+
+#[tokio::test]
+async fn a_refusal_says_why_in_a_word_that_is_documented() {
+    let fixture = Fixture::new().await;
+    let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
+    let merge = format!("/news/api/forge/branch/{branch}/merge");
+    let json = "application/json";
+    let other_head = format!("{{\"expected_head\": \"{}\"}}", "1".repeat(40));
+    let refused = [
+        (fixture.get_as_stranger("/news/api/forge/repositories").await, 401, "unauthenticated"),
+        (fixture.get(&merge).await, 405, "method_not_allowed"),
+        (fixture.post(&merge, json, "{").await, 400, "bad_request"),
+        (fixture.post(&merge, json, &other_head).await, 409, "stale_head"),
+    ];
+    for (reply, status, code) in refused {
+        let body = reply.json(StatusCode::from_u16(status).unwrap());
+        assert_eq!(body["code"], code, "{body}");
+        assert!(body["error"].is_string() && body.get("id").is_none(), "{body}");
+    }
+    let documented = include_str!("../../../../../docs/formats/api.md");
+    for code in Code::ALL {
+        let row = format!("| `{}` | {} |", code.as_str(), code.status().as_u16());
+        assert!(documented.contains(&row), "docs/formats/api.md has no row {row}");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_the_forge_is_named_by_an_id_and_not_by_its_cause() {
+    use axum::response::IntoResponse as _;
+    let fault = ApiError(WebError::internal(&std::io::Error::other("/secret/path"))).into_response();
+    assert_eq!(fault.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let bytes = axum::body::to_bytes(fault.into_body(), 4096).await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!((&body["code"], body["id"].as_str().unwrap().len()), (&"internal".into(), 8));
+    assert!(!body["error"].as_str().unwrap().contains("secret"), "{body}");
 }
