@@ -3,6 +3,7 @@
 //! Invariants: every problem is reported with its line; an unknown key is a problem; what is here was checked, and
 //! nobody below checks it again. No variable of the environment is read here.
 
+mod auth;
 mod metrics;
 mod tutorial;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use auth::{AuthConfig, OidcConfig};
 pub use metrics::MetricsConfig;
 pub use tutorial::TutorialConfig;
 
@@ -61,6 +63,8 @@ pub struct Config {
     pub ci: CiConfig,
     /// Who writes tutorials.
     pub tutorial: TutorialConfig,
+    /// How people are known.
+    pub auth: AuthConfig,
     /// Who may read the figures.
     pub metrics: MetricsConfig,
     /// The repositories, in the file's order.
@@ -208,6 +212,8 @@ struct RawConfig {
     #[serde(default)]
     tutorial: tutorial::RawTutorial,
     #[serde(default)]
+    auth: auth::RawAuth,
+    #[serde(default)]
     metrics: metrics::RawMetrics,
     #[serde(default)]
     repositories: Vec<RawRepository>,
@@ -311,8 +317,9 @@ impl Checker<'_> {
         let ci = self.ci(raw.ci, folder);
         let tutorial = self.tutorial(raw.tutorial, folder);
         let metrics = self.metrics(raw.metrics);
+        let auth = self.auth(raw.auth, folder);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ci, tutorial, metrics, repositories }
+        Config { data, listen, public_url, ci, tutorial, auth, metrics, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

@@ -7,5 +7,6 @@ mod health;
 mod hostile;
 mod identity;
 mod matrix;
+mod oidc;
 mod stream;
 mod tutorial;

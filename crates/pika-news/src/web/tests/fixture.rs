@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use crate::auth::{Authenticator, Scopes, User};
 use crate::ci::{Ci, PikaciProgram};
-use crate::config::{CiConfig, Config, RepositoryConfig, TutorialConfig, Visibility};
+use crate::config::{AuthConfig, CiConfig, Config, RepositoryConfig, TutorialConfig, Visibility};
 use crate::forge::id::{BranchId, LaneRunId};
 use crate::forge::{Forge, RefUpdate};
 use crate::store::{Claim, Finish, Store};
@@ -38,6 +38,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         public_url: "http://127.0.0.1:7800".to_owned(),
         ci: CiConfig::default(),
         tutorial: TutorialConfig::default(),
+        auth: AuthConfig::default(),
         metrics: Default::default(),
         repositories: vec![RepositoryConfig {
             name: REPOSITORY.to_owned(),
@@ -151,9 +152,18 @@ impl Fixture {
 
     /// A forge whose tutorials are written so.
     pub(super) async fn with_tutorial(tutorial: TutorialConfig) -> Fixture {
+        Fixture::with(tutorial, AuthConfig::default()).await
+    }
+
+    /// A forge that people come to so.
+    pub(super) async fn with_auth(auth: AuthConfig) -> Fixture {
+        Fixture::with(TutorialConfig::default(), auth).await
+    }
+
+    async fn with(tutorial: TutorialConfig, auth: AuthConfig) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let git_dir = folder.path().join("git/sample.git");
-        let config = Config { tutorial, ..forge_test_config_with_git_dir(folder.path(), &git_dir) };
+        let config = Config { tutorial, auth, ..forge_test_config_with_git_dir(folder.path(), &git_dir) };
         let store = Store::open(&folder.path().join("forge.sqlite")).unwrap();
         let pikaci = PikaciProgram { program: "/nonexistent".into(), environment: Vec::new() };
         let ci = Ci::new(config.ci.clone(), pikaci);
