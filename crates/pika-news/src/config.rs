@@ -5,6 +5,7 @@
 
 mod auth;
 mod metrics;
+mod secrets;
 mod tutorial;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use toml::Spanned;
 
 pub use auth::{AuthConfig, OidcConfig};
 pub use metrics::MetricsConfig;
+pub use secrets::SecretsConfig;
 pub use tutorial::TutorialConfig;
 
 use crate::auth::PublicRepositories;
@@ -67,6 +69,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Who may read the figures.
     pub metrics: MetricsConfig,
+    /// How secrets are kept.
+    pub secrets: SecretsConfig,
     /// The repositories, in the file's order.
     pub repositories: Vec<RepositoryConfig>,
 }
@@ -216,6 +220,8 @@ struct RawConfig {
     #[serde(default)]
     metrics: metrics::RawMetrics,
     #[serde(default)]
+    secrets: secrets::RawSecrets,
+    #[serde(default)]
     repositories: Vec<RawRepository>,
 }
 
@@ -318,8 +324,9 @@ impl Checker<'_> {
         let tutorial = self.tutorial(raw.tutorial, folder);
         let metrics = self.metrics(raw.metrics);
         let auth = self.auth(raw.auth, folder);
+        let secrets = self.secrets(raw.secrets, folder);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ci, tutorial, auth, metrics, repositories }
+        Config { data, listen, public_url, ci, tutorial, auth, metrics, secrets, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

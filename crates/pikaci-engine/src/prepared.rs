@@ -8,8 +8,10 @@
 //! Invariants: a folder with a key for its name is whole; it never changes; it is removed only when nobody holds its lock;
 //! no link in an output is followed on the host.
 
+mod claim;
 mod evict;
 mod key;
+mod leftovers;
 mod nix;
 mod payload;
 mod realise;

@@ -8,5 +8,6 @@ mod hostile;
 mod identity;
 mod matrix;
 mod oidc;
+mod secrets;
 mod stream;
 mod tutorial;

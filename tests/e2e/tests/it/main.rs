@@ -12,6 +12,7 @@ mod forge_merge;
 mod forge_push;
 mod forge_restart;
 mod forge_safety;
+mod forge_secrets;
 mod incus_run;
 mod local;
 mod manifest;

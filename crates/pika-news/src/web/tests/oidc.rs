@@ -123,7 +123,7 @@ async fn sign_in(fixture: &Fixture, provider: &Provider, subject: &str) -> Reply
 #[tokio::test]
 async fn whoever_the_provider_vouches_for_gets_a_session_and_nobody_elses_name() {
     let provider = Provider::start();
-    let fixture = Fixture::with_auth(provider.config()).await;
+    let fixture = Fixture::with_config(|config| config.auth = provider.config()).await;
     assert!(fixture.get_as_stranger("/news/sign-in").await.text().contains("href=\"/news/sign-in/oidc\""));
 
     let departed = depart(&fixture).await;
@@ -167,7 +167,7 @@ async fn whoever_the_provider_vouches_for_gets_a_session_and_nobody_elses_name()
 #[tokio::test]
 async fn an_address_that_is_not_verified_and_a_wrong_group_do_not_sign_in() {
     let provider = Provider::start();
-    let fixture = Fixture::with_auth(provider.config()).await;
+    let fixture = Fixture::with_config(|config| config.auth = provider.config()).await;
     for (subject, why) in [("s3", "not verified"), ("s4", "none of the groups")] {
         let refused = sign_in(&fixture, &provider, subject).await;
         assert_eq!(refused.status, StatusCode::FORBIDDEN);
@@ -181,7 +181,7 @@ async fn a_provider_that_is_away_is_no_fault_of_the_forge() {
     let provider = Provider::start();
     let config = provider.config();
     drop(provider);
-    let fixture = Fixture::with_auth(config).await;
+    let fixture = Fixture::with_config(|forge| forge.auth = config).await;
     assert_eq!(fixture.get_as_stranger("/news/sign-in/oidc").await.status, StatusCode::BAD_GATEWAY);
     assert_eq!(fixture.get_as_stranger("/news/sign-in").await.status, StatusCode::OK);
 }
