@@ -23,6 +23,7 @@ mod merge;
 mod oid;
 mod patch;
 mod process;
+mod quarantine;
 mod reference;
 mod repository;
 mod wire;
@@ -35,8 +36,9 @@ pub use error::GitError;
 pub use history::{ChangeStatus, ChangedPath, Commit};
 pub use merge::{MergeError, MergeRequest, Signature};
 pub use oid::{Oid, OidError};
+pub use quarantine::Quarantine;
 pub use reference::{RefChange, RefTransaction};
-pub use repository::Repository;
+pub use repository::{POST_RECEIVE, PRE_RECEIVE, Repository};
 pub use wire::{Service, WireEnd, WireProtocol, WireRequest, WireStep};
 pub use work_tree::{PatchEnd, WorkTree};
 

@@ -28,6 +28,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("gc.auto", "0"),
 ];
 
+/// Runs before git stores a push, and may refuse it.
+pub const PRE_RECEIVE: &str = "pre-receive";
+/// Runs after git has stored a push.
+pub const POST_RECEIVE: &str = "post-receive";
+const HOOKS: [&str; 2] = [PRE_RECEIVE, POST_RECEIVE];
+
 /// How long packing may take.
 const MAINTAIN_DEADLINE: Duration = Duration::from_secs(3600);
 /// How long a check of everything may take.
@@ -101,14 +107,20 @@ impl Repository {
         &self.path
     }
 
-    /// Makes `program` the post-receive hook, whatever it was before. Takes effect at once and never half.
-    pub fn install_hook(&self, program: &Path) -> Result<(), GitError> {
+    /// Makes `program` the hooks of a push, before and after it is stored, whatever they were before. Each takes effect
+    /// at once and never half.
+    pub fn install_hooks(&self, program: &Path) -> Result<(), GitError> {
+        // What refuses a push is in place before what tells of one.
+        HOOKS.iter().try_for_each(|name| self.install_hook(name, program))
+    }
+
+    fn install_hook(&self, name: &str, program: &Path) -> Result<(), GitError> {
         let hooks = self.path.join("hooks");
-        let hook = hooks.join("post-receive");
+        let hook = hooks.join(name);
         if std::fs::read_link(&hook).is_ok_and(|installed| installed == program) {
             return Ok(());
         }
-        let temporary = hooks.join(format!(".post-receive.{}", std::process::id()));
+        let temporary = hooks.join(format!(".{name}.{}", std::process::id()));
         let install = || {
             std::fs::create_dir_all(&hooks)?;
             // Left by a process of the same number that was killed here.

@@ -92,16 +92,18 @@ impl WireProtocol {
     }
 }
 
-/// Which half of a stateless exchange.
+/// Which part of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireStep {
     /// Says what the repository has. Takes no input.
     Advertise,
     /// Answers one request.
     Exchange,
+    /// All of it, in one go, as over SSH.
+    Whole,
 }
 
-/// One stateless exchange with a client.
+/// One exchange with a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireRequest {
     /// Fetch or push.
@@ -183,16 +185,22 @@ impl Repository {
         if let Some(bytes) = request.pack_bytes_max {
             call = call.setting(format!("receive.maxInputSize={bytes}"));
         }
+        if request.service == Service::ReceivePack {
+            // Which branch may go is for the hook to say.
+            call = call.setting("receive.denyDeleteCurrent=ignore".to_owned());
+        }
         if !request.protocol.0.is_empty() {
             call = call.variable("GIT_PROTOCOL", &request.protocol.0);
         }
         for (name, value) in &request.environment {
             call = call.variable(name, value);
         }
-        call = call.arguments([request.service.command(), "--stateless-rpc"]);
-        if request.step == WireStep::Advertise {
-            call = call.argument("--http-backend-info-refs");
-        }
+        call = call.argument(request.service.command());
+        call = match request.step {
+            WireStep::Advertise => call.arguments(["--stateless-rpc", "--http-backend-info-refs"]),
+            WireStep::Exchange => call.argument("--stateless-rpc"),
+            WireStep::Whole => call,
+        };
         call.argument("--").argument(self.path())
     }
 }

@@ -5,7 +5,9 @@
 
 mod auth;
 mod metrics;
+mod rules;
 mod secrets;
+mod ssh;
 mod tutorial;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,11 @@ use toml::Spanned;
 pub use auth::{AuthConfig, OidcConfig};
 pub use metrics::MetricsConfig;
 pub use secrets::SecretsConfig;
+pub use ssh::SshConfig;
 pub use tutorial::TutorialConfig;
 
 use crate::auth::PublicRepositories;
+use crate::forge::push_rules::PushRule;
 
 /// What a lane's `pikaci` sees of the forge's own environment, unless the configuration says otherwise.
 pub const PASS_ENV_DEFAULT: [&str; 13] = [
@@ -61,6 +65,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How browsers and git reach the forge, without a slash at the end; `http://<listen>` when not given.
     pub public_url: String,
+    /// Where git is served over SSH; nowhere when absent.
+    pub ssh: Option<SshConfig>,
     /// How lanes are run.
     pub ci: CiConfig,
     /// Who writes tutorials.
@@ -156,6 +162,8 @@ pub struct RepositoryConfig {
     pub visibility: Visibility,
     /// Whether a branch may be merged when neither it nor the default branch has a manifest.
     pub merge_without_manifest: bool,
+    /// Who may move which reference, the first that matches; the rest is built in.
+    pub rules: Vec<PushRule>,
 }
 
 impl RepositoryConfig {
@@ -211,6 +219,7 @@ struct RawConfig {
     data: Spanned<PathBuf>,
     listen: Option<Spanned<String>>,
     public_url: Option<Spanned<String>>,
+    ssh: Option<ssh::RawSsh>,
     #[serde(default)]
     ci: RawCi,
     #[serde(default)]
@@ -248,6 +257,8 @@ struct RawRepository {
     visibility: Visibility,
     #[serde(default)]
     merge_without_manifest: bool,
+    #[serde(default)]
+    rules: Vec<rules::RawRule>,
 }
 
 impl Config {
@@ -320,13 +331,14 @@ impl Checker<'_> {
         let data = folder.join(raw.data.get_ref());
         let listen = self.listen(raw.listen);
         let public_url = self.public_url(raw.public_url, listen);
+        let ssh = self.ssh(raw.ssh, &data, folder);
         let ci = self.ci(raw.ci, folder);
         let tutorial = self.tutorial(raw.tutorial, folder);
         let metrics = self.metrics(raw.metrics);
         let auth = self.auth(raw.auth, folder);
         let secrets = self.secrets(raw.secrets, folder);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ci, tutorial, auth, metrics, secrets, repositories }
+        Config { data, listen, public_url, ssh, ci, tutorial, auth, metrics, secrets, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {
@@ -476,12 +488,14 @@ impl Checker<'_> {
             }
             let default_branch = self.default_branch(entry.default_branch);
             let merge_without_manifest = entry.merge_without_manifest;
+            let rules = self.rules(entry.rules);
             repositories.push(RepositoryConfig {
                 name,
                 path,
                 default_branch,
                 visibility: entry.visibility,
                 merge_without_manifest,
+                rules,
             });
         }
         repositories

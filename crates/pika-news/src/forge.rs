@@ -10,6 +10,7 @@ pub(crate) mod health;
 pub mod id;
 mod merge;
 mod policy;
+pub mod push_rules;
 mod read;
 mod receive_push;
 mod secret;
@@ -38,6 +39,7 @@ use crate::secrets::SecretKey;
 use crate::store::Store;
 use crate::tutorials::Tutorials;
 use id::RepositoryId;
+use push_rules::PushRules;
 use view::Change;
 
 /// How many changes a slow listener may be behind; it is told when it missed some.
@@ -75,6 +77,8 @@ pub(crate) struct Hosted {
     pub(crate) config: RepositoryConfig,
     pub(crate) default_branch: BranchName,
     pub(crate) git: Repository,
+    /// Who may move which reference.
+    pub(crate) rules: PushRules,
     pub(crate) state_root: StateRoot,
     /// Held while refs are compared with branches, and while one is merged.
     pub(crate) refs: tokio::sync::Mutex<()>,
@@ -230,6 +234,7 @@ async fn open_repository(
     Ok(Hosted {
         id,
         config: config.clone(),
+        rules: PushRules::new(&default_branch, &config.rules),
         default_branch,
         git,
         state_root: StateRoot::new(pikaci_state_root(config)),

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::hook::{MESSAGE_BYTES_MAX, Push, PushAnswer};
+use crate::hook::{MESSAGE_BYTES_MAX, Push, PushAnswer, Stage};
 
 /// How many hooks are heard at once; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -49,6 +49,9 @@ pub enum HookSocketError {
 pub trait PushReceiver: Clone + Send + Sync + 'static {
     /// Takes a push in and says what the pusher is to be shown. May be called again for what is known already.
     fn receive(&self, push: Push) -> impl Future<Output = PushAnswer> + Send;
+
+    /// Decides whether a push may be stored.
+    fn check(&self, push: Push) -> impl Future<Output = PushAnswer> + Send;
 }
 
 /// The listening socket.
@@ -110,7 +113,13 @@ async fn hear(mut stream: UnixStream, receiver: impl PushReceiver) {
         Err(_) => return tracing::warn!("a hook did not say what was pushed"),
     };
     let repository = push.repository.display().to_string();
-    let Ok(answer) = timeout(PUSH_DEADLINE, receiver.receive(push)).await else {
+    let taken = async {
+        match push.stage {
+            Stage::Asked => receiver.check(push).await,
+            Stage::Stored => receiver.receive(push).await,
+        }
+    };
+    let Ok(answer) = timeout(PUSH_DEADLINE, taken).await else {
         return tracing::error!(repository, "a push was not taken in within a minute");
     };
     let Ok(mut line) = serde_json::to_vec(&answer) else { return };

@@ -22,6 +22,7 @@ pub mod hook;
 pub mod hook_socket;
 pub mod metrics;
 pub mod secrets;
+pub mod ssh;
 pub mod store;
 mod tutorials;
 pub mod web;

@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use pika_git::{POST_RECEIVE, PRE_RECEIVE};
 use pika_news::hook::HookCall;
-
-/// The name that git calls the hook by.
-const HOOK: &str = "post-receive";
 
 /// A forge that tests every branch with pikaci.
 #[derive(Debug, Parser)]
@@ -70,8 +68,10 @@ struct ConfigArgument {
 
 fn main() -> ExitCode {
     let called_as = std::env::args_os().next().unwrap_or_default();
-    if Path::new(&called_as).file_name().is_some_and(|name| name == HOOK) {
-        return hook();
+    for name in [PRE_RECEIVE, POST_RECEIVE] {
+        if Path::new(&called_as).file_name().is_some_and(|called_as| called_as == name) {
+            return hook(name);
+        }
     }
     let done = match Arguments::parse().command {
         Command::Serve(argument) => commands::serve::run(&argument.config),
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         Command::Secret(command) => commands::secret::run(&command),
         Command::SignInLink(arguments) => commands::access::print_sign_in_link(&arguments),
         Command::User(command) => commands::access::user(&command),
-        Command::Hook { .. } => return hook(),
+        Command::Hook { name } => return hook(name.as_deref().unwrap_or(POST_RECEIVE)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,8 +95,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Never fails a push.
-fn hook() -> ExitCode {
-    HookCall::from_variables(|name| std::env::var_os(name)).run(std::io::stdin(), std::io::stdout());
+/// Refuses a push before it is stored, and never fails one that is.
+fn hook(name: &str) -> ExitCode {
+    let call = HookCall::from_variables(|name| std::env::var_os(name));
+    if name == PRE_RECEIVE {
+        return if call.check(std::io::stdin(), std::io::stdout()) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
+    call.run(std::io::stdin(), std::io::stdout());
     ExitCode::SUCCESS
 }

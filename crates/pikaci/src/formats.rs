@@ -65,7 +65,7 @@ fn the_result_of_a_guest_is_one() {
 
 #[test]
 fn no_example_is_left_out() {
-    // In the order of their files. `text` and none are shapes, not examples. Those of incus.md are read beside the code that
+    // In the order of their files. `text` and none are shapes, `sh` is typed by people. Those of incus.md are read beside the code that
     // reads settings, and the payload manifest where one is written; a tutorial's is held to be JSON here, and no more.
     let tutorials = examples(include_str!("../../../docs/formats/tutorial.md"), "json");
     assert!(tutorials.iter().all(|example| serde_json::from_str::<Value>(example).is_ok()));
@@ -75,6 +75,7 @@ fn no_example_is_left_out() {
         ("incus.md", vec!["toml"]),
         ("manifest.md", vec!["toml"; 3]),
         ("prepared.md", vec!["toml", "", "json payload-manifest"]),
+        ("secrets.md", vec!["toml", "sh", "sh", "text", "toml"]),
         ("state-root.md", vec!["text", "json", "json", "json", "json"]),
         ("tutorial.md", vec!["json"]),
     ];

@@ -23,20 +23,20 @@ async fn a_folder_that_is_no_repository_is_named() {
 }
 
 #[tokio::test]
-async fn the_hook_runs_after_a_push_and_can_be_replaced() {
+async fn the_hooks_run_at_a_push_and_can_be_replaced() {
     let fixture = Fixture::new().await;
     let script = fixture.scratch.path().join("hook");
     std::fs::write(&script, "#!/bin/sh\ncat > received\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&script, mode).unwrap();
-    fixture.bare.install_hook(Path::new("/nonexistent/old")).unwrap();
-    fixture.bare.install_hook(&script).unwrap();
-    fixture.bare.install_hook(&script).unwrap();
+    fixture.bare.install_hooks(Path::new("/nonexistent/old")).unwrap();
+    fixture.bare.install_hooks(&script).unwrap();
+    fixture.bare.install_hooks(&script).unwrap();
     let head = fixture.push("main", "first");
     let received = std::fs::read_to_string(fixture.bare.path().join("received")).unwrap();
     assert_eq!(received, format!("{} {head} refs/heads/main\n", "0".repeat(40)));
     let hooks = std::fs::read_dir(fixture.bare.path().join("hooks")).unwrap();
-    assert_eq!(hooks.count(), 1);
+    assert_eq!(hooks.count(), 2);
 }
 
 #[tokio::test]

@@ -67,8 +67,11 @@ pub(super) async fn run(
         tokio::select! {
             ended = &mut answer => {
                 let ended = ended?;
-                if request.service == Service::ReceivePack {
-                    feed.await;
+                match (request.service, request.step) {
+                    (Service::UploadPack, _) => {}
+                    // Nothing but the end of this answer tells such a client to stop.
+                    (Service::ReceivePack, WireStep::Whole) => drop(timeout(GRACE, feed).await),
+                    (Service::ReceivePack, WireStep::Advertise | WireStep::Exchange) => feed.await,
                 }
                 Ok(ended)
             }

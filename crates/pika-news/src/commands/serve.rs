@@ -18,9 +18,11 @@ use pika_news::forge::Forge;
 use pika_news::hook;
 use pika_news::hook_socket::HookSocket;
 use pika_news::metrics;
+use pika_news::ssh::{self, SshLimits, SshServer};
 use pika_news::store::Store;
 use pika_news::web::git_http::{self, GitHttpConfig};
 use pika_news::web::{self, Web};
+use russh::keys::PrivateKey;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,6 +60,8 @@ pub(super) struct Server {
     listener: TcpListener,
     /// For those who watch the forge.
     figures: Option<TcpListener>,
+    /// Where git is served over SSH, and the key that the forge shows there.
+    ssh: Option<(TcpListener, PrivateKey)>,
     hook_socket: HookSocket,
     hook_socket_path: PathBuf,
     /// Held as long as the forge lives: two forges on one folder would run everything twice.
@@ -90,6 +94,7 @@ impl Server {
             })?),
             None => None,
         };
+        let ssh = open_ssh(&mut config).await?;
         let program = PikaciProgram { program: find_pikaci(&config)?, environment: environment(&config) };
         config.tutorial.settings.environment = variables(&config.tutorial.pass_env);
         let clock = Arc::new(Timestamp::now);
@@ -100,7 +105,16 @@ impl Server {
         install_hooks(&forge, &hook_socket_path).await?;
         let authenticator = Authenticator::new(store);
         authenticator.set_public(forge.config().public_repositories());
-        Ok(Server { forge, authenticator, listener, figures, hook_socket, hook_socket_path, _lock: lock })
+        Ok(Server {
+            forge,
+            authenticator,
+            listener,
+            figures,
+            ssh,
+            hook_socket,
+            hook_socket_path,
+            _lock: lock,
+        })
     }
 
     pub(super) fn public_url(&self) -> &str {
@@ -132,6 +146,15 @@ impl Server {
             .repository_names()
             .map(|name| Ok((name.to_owned(), self.forge.git(name)?)))
             .collect::<Result<git_http::Repositories>>()?;
+        let ssh = self.ssh.map(|(listener, host_key)| {
+            let clone_example = self.forge.config().ssh_clone_url("NAME").unwrap_or_default();
+            let (authenticator, repositories) = (self.authenticator.clone(), repositories.clone());
+            let hook_socket = self.hook_socket_path.clone();
+            let limits = SshLimits::default();
+            let server =
+                SshServer::new(authenticator, repositories, hook_socket, clone_example, host_key, limits);
+            tokio::spawn(server.serve(listener, shutdown.clone()))
+        });
         let router = web::router_with_git(
             Web::new(self.forge.clone(), self.authenticator.clone(), shutdown.clone()),
             repositories,
@@ -161,7 +184,14 @@ impl Server {
                 tracing::warn!("some requests did not end in time and were cut");
             }
         };
-        tokio::join!(http, self.forge.drain());
+        let ssh = async {
+            if let Some(ssh) = ssh
+                && tokio::time::timeout(HTTP_DEADLINE, ssh).await.is_err()
+            {
+                tracing::warn!("some clients of git over SSH did not end in time and were cut");
+            }
+        };
+        tokio::join!(http, ssh, self.forge.drain());
         if let Some(figures) = figures {
             let _ = tokio::time::timeout(HTTP_DEADLINE, figures).await;
         }
@@ -206,6 +236,17 @@ async fn listen(config: &mut Config) -> Result<TcpListener> {
     }
     config.listen = found;
     Ok(listener)
+}
+
+/// Listens for git over SSH, with the forge's own key, and puts the port into the configuration when the system chose it.
+async fn open_ssh(config: &mut Config) -> Result<Option<(TcpListener, PrivateKey)>> {
+    let Some(ssh) = &mut config.ssh else { return Ok(None) };
+    let wanted = ssh.listen;
+    let listener = TcpListener::bind(wanted)
+        .await
+        .with_context(|| format!("cannot listen on {wanted}; set `listen` under [ssh] to a free address"))?;
+    ssh.listen = listener.local_addr()?;
+    Ok(Some((listener, ssh::load_or_make(&ssh.host_key)?)))
 }
 
 /// Finds `pikaci`: as configured, else beside this program, else on the path.
@@ -256,7 +297,7 @@ async fn install_hooks(forge: &Forge, socket: &Path) -> Result<()> {
     let program = std::env::current_exe()?;
     for name in forge.repository_names() {
         let git = forge.git(name)?;
-        git.install_hook(&program).with_context(|| format!("cannot install the hook of {name}"))?;
+        git.install_hooks(&program).with_context(|| format!("cannot install the hooks of {name}"))?;
         git.set_config(hook::SOCKET_SETTING, &socket.to_string_lossy()).await?;
     }
     Ok(())

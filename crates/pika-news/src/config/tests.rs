@@ -1,6 +1,7 @@
 //! What an operator reads when the configuration is wrong.
 
 use super::*;
+use crate::forge::push_rules::Permitted;
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, "pika.toml", Path::new("/srv/pika")).map_err(|error| error.to_string())
@@ -78,6 +79,31 @@ fn settings_that_make_no_writer_are_refused_when_the_file_is_read() {
     let config = parse(text).unwrap();
     assert_eq!(config.tutorial.settings.command, ["writer", "-q"]);
     assert_eq!(config.tutorial.deadline.as_secs(), 5);
+}
+
+#[test]
+fn rules_of_pushes_are_safe_where_they_are_silent_and_their_mistakes_have_lines() {
+    let text = "data = \"d\"\n[[repositories]]\nname = \"a\"\n[[repositories.rules]]\npattern = \"release/*\"\npush = \"admin\"\n[[repositories.rules]]\npattern = \"refs/tags/nightly\"\nforce = \"write\"\n";
+    let config = Config::parse(text, "f", Path::new("/")).unwrap();
+    let rule = |pattern: &str, push, force| PushRule {
+        pattern: pattern.to_owned(),
+        push,
+        merge: Permitted::Write,
+        force,
+        delete: Permitted::Never,
+    };
+    let expected = [
+        rule("refs/heads/release/*", Permitted::Admin, Permitted::Never),
+        rule("refs/tags/nightly", Permitted::Write, Permitted::Write),
+    ];
+    assert_eq!(config.repositories[0].rules, expected);
+    for (wrong, said) in
+        [("refs/notes/*", "branches and tags alone"), ("", "1 to 500 bytes"), ("release/[", "no glob")]
+    {
+        let text = text.replace("release/*", wrong);
+        let error = Config::parse(&text, "f", Path::new("/")).unwrap_err().to_string();
+        assert!(error.starts_with("f:5:") && error.contains(said), "{error}");
+    }
 }
 
 #[test]

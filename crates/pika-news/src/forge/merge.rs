@@ -7,6 +7,7 @@ use pika_git::{BranchName, GitError, MergeError, MergeRequest, Oid, RefChange, R
 
 use super::error::parse_oid;
 use super::id::BranchId;
+use super::push_rules::RefMove;
 use super::view::{Change, Merged};
 use super::{Forge, ForgeError, Hosted};
 use crate::store::{BranchRecord, MergeIntent, NewMerge};
@@ -51,6 +52,9 @@ impl Forge {
             return Err(ForgeError::Refused { reason });
         }
         let target = &hosted.default_branch;
+        let role = self.store().find_role(hosted.id, actor.to_owned()).await?;
+        let decided = hosted.rules.decide(role, &target.reference(), RefMove::Merge);
+        decided.map_err(|reason| ForgeError::Refused { reason })?;
         let Some(target_oid) = hosted.git.find_branch(target).await? else {
             return Err(ForgeError::refused(format!(
                 "the target {} does not exist yet; push it first",

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use pika_git::{BranchName, BranchNameError, Oid};
 
+use super::push_rules::RefMove;
 use super::state::{BranchState, Selection};
 use super::view::{Change, PushReceipt, PushedBranch};
 use super::{Forge, ForgeError, Hosted};
@@ -251,9 +252,9 @@ fn unnamable(reference: &str, error: &BranchNameError) -> PushedBranch {
 
 impl PushReceiver for Forge {
     async fn receive(&self, push: Push) -> PushAnswer {
-        let Push { repository, actor, updates } = push;
+        let Push { repository, actor, updates, .. } = push;
         let Some(name) = self.find_repository_at(&repository).map(str::to_owned) else {
-            return PushAnswer { lines: vec![unknown_repository(&repository)] };
+            return PushAnswer { lines: vec![unknown_repository(&repository)], is_allowed: false };
         };
         let updates: Vec<RefUpdate> =
             updates.into_iter().map(|PushedRef { reference, .. }| RefUpdate { reference }).collect();
@@ -266,11 +267,53 @@ impl PushReceiver for Forge {
             Ok(Err(error)) => vec![format!("pika: {error}; the push is stored and is looked at again")],
             Err(_) => vec!["pika: the push is stored and is looked at again".to_owned()],
         };
-        PushAnswer { lines }
+        PushAnswer { lines, is_allowed: true }
+    }
+
+    async fn check(&self, push: Push) -> PushAnswer {
+        let refused = match self.refusals(&push).await {
+            Ok(refused) => refused,
+            Err(error) => vec![format!("{error}; nothing is stored, push again in a minute")],
+        };
+        PushAnswer {
+            is_allowed: refused.is_empty(),
+            lines: refused.iter().map(|why| format!("pika: {why}")).collect(),
+        }
     }
 }
 
 impl Forge {
+    /// Why a push may not be stored; empty when it may. One reference that may not move refuses all of it.
+    async fn refusals(&self, push: &Push) -> Result<Vec<String>, ForgeError> {
+        let Some(name) = self.find_repository_at(&push.repository) else {
+            return Ok(vec!["the forge serves this repository no longer".to_owned()]);
+        };
+        let hosted = self.hosted(name)?;
+        // Who they are was found out before git began; what they may is looked up now.
+        let role = self.store().find_role(hosted.id, push.actor.clone().unwrap_or_default()).await?;
+        let decided = push.updates.iter().map(|update| {
+            let change = match (&update.old, &update.new) {
+                (_, None) => RefMove::Delete,
+                (None, Some(_)) => RefMove::Create,
+                (Some(_), Some(_)) if update.is_fast_forward => RefMove::Forward,
+                (Some(_), Some(_)) => RefMove::Force,
+            };
+            hosted.rules.decide(role, &update.reference, change)
+        });
+        let refused: Vec<String> = decided.filter_map(Result::err).collect();
+        if !refused.is_empty() {
+            let actor = push.actor.as_deref();
+            tracing::info!(
+                repository = name,
+                actor,
+                first = refused[0],
+                count = refused.len(),
+                "a push was refused"
+            );
+        }
+        Ok(refused)
+    }
+
     /// What a pusher reads about one branch.
     fn lines(&self, branch: &PushedBranch) -> Vec<String> {
         let mut lines = Vec::new();

@@ -40,6 +40,7 @@ async fn open(folder: PathBuf) -> Forge {
     let store = Store::open(&config.data.join("forge.sqlite")).unwrap();
     let program = PikaciProgram { program: PathBuf::from("/nonexistent/pikaci"), environment: Vec::new() };
     let ci = Ci::new(config.ci.clone(), program);
+    store.ensure_user("ada".to_owned(), true, 1).await.unwrap();
     Forge::open(config, store, Arc::new(Timestamp::now), ci).await.unwrap()
 }
 

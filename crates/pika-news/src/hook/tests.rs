@@ -24,6 +24,10 @@ impl PushReceiver for Recorder {
         self.pushes.lock().unwrap().push(push);
         self.answer.clone()
     }
+
+    async fn check(&self, push: Push) -> PushAnswer {
+        self.receive(push).await
+    }
 }
 
 /// Runs a hook as git does, away from the runtime, and returns what it printed.
@@ -41,14 +45,26 @@ async fn call_in(scratch: &TempDir, socket: Option<PathBuf>) -> (HookCall, Repos
     let main = BranchName::parse("main").unwrap();
     let repository = Repository::init(scratch.path().join("bare.git"), &main).await.unwrap();
     let actor = Some("ada".to_owned());
-    (HookCall { repository: repository.path().to_owned(), socket, actor }, repository)
+    (
+        HookCall {
+            repository: repository.path().to_owned(),
+            socket,
+            actor,
+            git: Git::default(),
+            quarantine: Quarantine::default(),
+        },
+        repository,
+    )
 }
 
 #[tokio::test]
 async fn the_forge_hears_what_moved_and_the_pusher_sees_its_answer() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("hook.sock");
-    let answer = PushAnswer { lines: vec!["see http://forge/1".to_owned(), "bad \u{1b}[31mred".to_owned()] };
+    let answer = PushAnswer {
+        lines: vec!["see http://forge/1".to_owned(), "bad \u{1b}[31mred".to_owned()],
+        is_allowed: true,
+    };
     let recorder = Recorder { answer, ..Recorder::default() };
     let socket = HookSocket::bind(&path).await.unwrap();
     tokio::spawn(socket.serve(recorder.clone(), CancellationToken::new()));
@@ -61,8 +77,10 @@ async fn the_forge_hears_what_moved_and_the_pusher_sees_its_answer() {
         reference: reference.to_owned(),
         old: old.map(str::to_owned),
         new: new.map(str::to_owned),
+        is_fast_forward: false,
     };
     let expected = Push {
+        stage: Stage::Stored,
         repository: repository.path().to_owned(),
         actor: Some("ada".to_owned()),
         updates: vec![
@@ -126,6 +144,54 @@ fn a_hook_takes_its_place_from_git_and_the_rest_from_the_forge() {
         repository: PathBuf::from("."),
         socket: Some(PathBuf::from("/run/hook.sock")),
         actor: None,
+        git: Git::default(),
+        quarantine: Quarantine::default(),
     };
     assert_eq!(HookCall::from_variables(variables), expected);
+}
+
+/// Asks as git does before a push is stored; returns whether it may be, and what was printed.
+async fn check(call: &HookCall, input: String) -> (bool, String) {
+    let call = call.clone();
+    let running = tokio::task::spawn_blocking(move || {
+        let mut output = Vec::new();
+        let is_allowed = call.check(input.as_bytes(), &mut output);
+        (is_allowed, String::from_utf8(output).unwrap())
+    });
+    running.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_push_is_stored_only_when_the_forge_has_said_yes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let input = format!("{NULL} {ONE} refs/heads/new\n");
+    let (mut call, _) = call_in(&scratch, Some(scratch.path().join("away"))).await;
+    let (is_allowed, said) = check(&call, input.clone()).await;
+    assert!(!is_allowed && said.contains("could not be asked: it does not answer"), "{said}");
+
+    for is_allowed in [true, false] {
+        let path = scratch.path().join(format!("{is_allowed}.sock"));
+        let answer = PushAnswer { lines: vec!["because".to_owned()], is_allowed };
+        let recorder = Recorder { answer, ..Recorder::default() };
+        let socket = HookSocket::bind(&path).await.unwrap();
+        tokio::spawn(socket.serve(recorder.clone(), CancellationToken::new()));
+        call.socket = Some(path);
+        assert_eq!(check(&call, input.clone()).await, (is_allowed, "because\n".to_owned()));
+        assert_eq!(recorder.pushes.lock().unwrap()[0].stage, Stage::Asked);
+    }
+    // A forge of before this question takes it for a push that is stored, and says nothing of whether it may be.
+    let old: PushAnswer = serde_json::from_str("{\"lines\":[]}").unwrap();
+    assert!(!old.is_allowed);
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_or_compared_is_refused_and_a_push_over_a_path_is_not_asked_about() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (mut call, _) = call_in(&scratch, Some(scratch.path().join("away"))).await;
+    assert!(!check(&call, "nonsense\n".to_owned()).await.0);
+    // Commits that nobody has.
+    let (is_allowed, said) = check(&call, format!("{ONE} {TWO} refs/heads/main\n")).await;
+    assert!(!is_allowed && said.contains("where a branch goes"), "{said}");
+    call.actor = None;
+    assert_eq!(check(&call, "nonsense\n".to_owned()).await, (true, String::new()));
 }

@@ -7,7 +7,11 @@ struct Silent;
 
 impl PushReceiver for Silent {
     async fn receive(&self, _: Push) -> PushAnswer {
-        PushAnswer { lines: vec!["heard".to_owned()] }
+        PushAnswer { lines: vec!["heard".to_owned()], is_allowed: false }
+    }
+
+    async fn check(&self, push: Push) -> PushAnswer {
+        self.receive(push).await
     }
 }
 
@@ -35,7 +39,7 @@ async fn stalled_and_broken_hooks_do_not_keep_others_from_being_heard() {
         "the line has no end"
     );
     let push = b"{\"repository\":\"/x\",\"actor\":null,\"updates\":[]}\n";
-    assert_eq!(said(&path, push).await, "{\"lines\":[\"heard\"]}\n");
+    assert_eq!(said(&path, push).await, "{\"lines\":[\"heard\"],\"is_allowed\":false}\n");
     stop.cancel();
     serving.await.unwrap();
 }

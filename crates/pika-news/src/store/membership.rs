@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Transaction, params};
 
-use super::record::list;
+use super::record::{find, list};
 use super::{Store, StoreError, audit};
 use crate::auth::{Audit, Member, Role};
 use crate::forge::id::RepositoryId;
@@ -53,6 +53,28 @@ impl Store {
                 )?,
             };
             Ok(())
+        })
+        .await
+    }
+
+    /// Finds what the user of this name is in a repository now; `None` when that is nothing, or they are disabled. An
+    /// administrator of the forge is one of every repository.
+    pub async fn find_role(
+        &self,
+        repository: RepositoryId,
+        user: String,
+    ) -> Result<Option<Role>, StoreError> {
+        self.read(move |transaction| {
+            let sql = "SELECT is_admin, role FROM user LEFT JOIN membership
+                 ON membership.user_id = user.id AND membership.repository_id = ?1
+                 WHERE user.name = ?2 AND NOT is_disabled";
+            let found = find(transaction, sql, params![repository.0, user], |row| {
+                Ok((row.get::<_, bool>(0)?, row.get::<_, Option<String>>(1)?))
+            })?;
+            Ok(found.and_then(|(is_admin, role)| match is_admin {
+                true => Some(Role::Admin),
+                false => Role::parse(&role?),
+            }))
         })
         .await
     }

@@ -28,9 +28,9 @@ use crate::auth::{Action, Authenticator, Decision, Presented, Principal, Resourc
 use crate::hook;
 
 /// What a push may carry beside its pack: the list of references that it moves.
-const COMMANDS_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const COMMANDS_BYTES_MAX: u64 = 16 << 20;
 /// What a fetch may ask: one line for each commit that the client wants or has.
-const FETCH_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const FETCH_BYTES_MAX: u64 = 64 << 20;
 /// How long a client waits for its turn before it is told to come back.
 const TURN_MAX: Duration = Duration::from_secs(30);
 const DUMB_PROTOCOL: &str = "this forge speaks git's smart HTTP protocol only; use git 1.6.6 or newer, or clone with another client\n";
@@ -229,12 +229,7 @@ impl GitHttp {
         (request.idle_max, request.deadline) = (self.config.idle_max, self.config.deadline);
         if service == Service::ReceivePack {
             request.pack_bytes_max = Some(self.config.pack_bytes_max);
-            request.environment = vec![
-                (hook::SOCKET_VARIABLE.to_owned(), self.config.hook_socket.to_string_lossy().into_owned()),
-                (hook::ACTOR_VARIABLE.to_owned(), principal.name().to_owned()),
-                // Who moved a branch, for its log.
-                ("GIT_COMMITTER_NAME".to_owned(), principal.name().to_owned()),
-            ];
+            request.environment = hook::variables(&self.config.hook_socket, principal.name());
         }
         Ok(request)
     }

@@ -1,6 +1,6 @@
 //! `pikaci prepared list|show|rm|gc`, on what real runs have left.
 
-use crate::project::Project;
+use crate::project::{Project, wait_until};
 
 const MANIFEST: &str = r#"version = 1
 
@@ -96,4 +96,51 @@ fn the_documented_example_runs_as_it_stands() {
     project.write("scripts/lint.sh", "#!/bin/sh\necho linted\n");
     project.pikaci(&["run", "pre-merge"]).expect(0);
     assert_eq!(project.pikaci(&["logs", "latest", "--job", "lint"]).expect(0).output, "linted\n");
+}
+
+/// Builds until it is told to come to its end.
+const PATIENT: &str = r#"version = 1
+
+[prepared.tools]
+provider = "command"
+command = '''
+mkdir "$PIKACI_ARTIFACTS/out"
+echo half > "$PIKACI_ARTIFACTS/out/file"
+echo ready
+while ! test -e "$PIKACI_ARTIFACTS/go"; do sleep 0.02; done
+echo whole > "$PIKACI_ARTIFACTS/out/file"
+'''
+inputs = ["tool"]
+
+[[targets.check.jobs]]
+id = "unit"
+prepared = ["tools"]
+command = "cat /staged/tools/file"
+"#;
+
+#[test]
+fn kill_9_in_the_middle_of_a_build_leaves_nothing_that_is_used_and_nothing_that_stays() {
+    let project = Project::new(&[]);
+    project.write("pikaci.toml", PATIENT);
+    project.write("tool", "good\n");
+    let mut running = project.start(&["run", "check"]);
+    let killed = project.wait_for_log("prepare.tools", "ready");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(project.pikaci(&["prepared", "list", "--json"]).expect(0).json(), serde_json::json!([]));
+
+    let mut running = project.start(&["run", "check"]);
+    let job = pikaci::JobId::parse("prepare.tools").unwrap();
+    let second = || project.runs().into_iter().find(|run| *run != killed);
+    let builds = |run| {
+        std::fs::read_to_string(project.state().guest_log(&run, &job)).is_ok_and(|log| log == "ready\n")
+    };
+    wait_until("second build", || second().is_some_and(builds));
+    std::fs::write(project.state().artifacts_dir(&second().unwrap(), &job).join("go"), "").unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+    let run = second().unwrap();
+    assert_eq!(project.pikaci(&["logs", run.as_str(), "--job", "unit"]).expect(0).output, "whole\n");
+    let left = std::fs::read_dir(project.state().prepared_dir()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| !name.starts_with('.')), "{left:?}");
 }

@@ -316,7 +316,7 @@ async fn the_hook_knows_the_forge_and_the_pusher_and_its_words_reach_the_client(
     std::fs::write(&hook, "#!/bin/sh\necho \"$PIKA_NEWS_ACTOR by $PIKA_NEWS_HOOK_SOCKET with ${HOME}\"\n")
         .unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
-    server.bare.install_hook(&hook).unwrap();
+    server.bare.install_hooks(&hook).unwrap();
     server.commit("first").await;
     let words = server.git(&["push", "origin", "HEAD:refs/heads/main"]).await;
     assert!(words.contains("remote: ada by /nonexistent/hook.sock with /nonexistent"), "{words}");

@@ -31,6 +31,7 @@ struct RepositoryPage {
     is_public: bool,
     can_administer: bool,
     clone_url: String,
+    ssh_clone_url: Option<String>,
     tabs: Vec<Tab>,
     state: BranchState,
     list: BranchList,
@@ -77,12 +78,14 @@ async fn page(
         tab(BranchState::Closed, "Closed", counts.closed),
     ];
     let clone_url = format!("{}{}", web.public_url(), repository.clone_path);
+    let ssh_clone_url = web.forge().config().ssh_clone_url(name);
     render(&RepositoryPage {
         user: viewer.user().cloned(),
         is_public: viewer.is_public(name),
         can_administer: viewer.may(Action::Administer, Resource::Repository(name)),
         repository,
         clone_url,
+        ssh_clone_url,
         tabs,
         state,
         list,

@@ -36,6 +36,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         data: folder.to_owned(),
         listen: ([127, 0, 0, 1], 7800).into(),
         public_url: "http://127.0.0.1:7800".to_owned(),
+        ssh: None,
         ci: CiConfig::default(),
         tutorial: TutorialConfig::default(),
         auth: AuthConfig::default(),
@@ -47,6 +48,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
             default_branch: "main".to_owned(),
             visibility: Visibility::default(),
             merge_without_manifest: false,
+            rules: Vec::new(),
         }],
     }
 }
