@@ -3,6 +3,7 @@
 //! Invariant: a machine that has everything is not touched, and needs no network.
 
 mod incus;
+pub(super) mod python;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,7 +16,7 @@ struct Requirement {
     package: &'static str,
 }
 
-const REQUIREMENTS: [Requirement; 10] = [
+const REQUIREMENTS: [Requirement; 11] = [
     Requirement { program: "git", package: "git" },
     // The sandbox of the local executor.
     Requirement { program: "bwrap", package: "bubblewrap" },
@@ -28,6 +29,8 @@ const REQUIREMENTS: [Requirement; 10] = [
     // What evaluates and builds Nix expressions, and what reads the units that they make.
     Requirement { program: "nix", package: "nix-bin" },
     Requirement { program: "systemd-analyze", package: "systemd" },
+    // What makes the environment of the programs in Python.
+    Requirement { program: "python3", package: "python3-venv" },
     // What the pages are looked at with.
     Requirement { program: "chromium", package: "chromium" },
 ];
@@ -46,6 +49,7 @@ pub(super) fn install_missing() -> Result<()> {
         install(&packages)?;
     }
     incus::install_missing()?;
+    python::install_missing()?;
     check_git()?;
     for component in ["rustfmt", "clippy"] {
         add_component(component)?;

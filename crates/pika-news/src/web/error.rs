@@ -79,9 +79,10 @@ impl From<AuthError> for WebError {
             | AuthError::TokenScopes
             | AuthError::TooManyTokens
             | AuthError::SshKey { .. } => WebError::bad_request(error.to_string()),
-            AuthError::UserExists { .. } | AuthError::LastAdministrator | AuthError::SshKeyTaken => {
-                WebError::Refused(StatusCode::CONFLICT, error.to_string())
-            }
+            AuthError::UserExists { .. }
+            | AuthError::LastAdministrator
+            | AuthError::IdentityTaken
+            | AuthError::SshKeyTaken => WebError::Refused(StatusCode::CONFLICT, error.to_string()),
             AuthError::UserMissing { .. } => WebError::NotFound(error.to_string()),
             AuthError::UserDisabled { .. } => WebError::Refused(StatusCode::FORBIDDEN, error.to_string()),
             AuthError::Random(_) | AuthError::Store(_) => WebError::internal(&error),
