@@ -165,6 +165,9 @@ in
         UMask = "0077";
         LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
 
+        Type = "notify";
+        # The forge says so at least every 30 s, as long as each of its parts goes round.
+        WatchdogSec = 120;
         # A restart of the forge costs no run: the lanes' processes stay, and the next forge takes them up.
         KillMode = "process";
         Restart = "on-failure";

@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod check_config;
 pub(crate) mod demo;
 pub(crate) mod local;
+pub(crate) mod secret;
 pub(crate) mod serve;
 
 use std::fs::{File, TryLockError};

@@ -5,6 +5,7 @@
 
 mod metrics;
 mod rules;
+mod secrets;
 mod ssh;
 mod tutorial;
 
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use metrics::MetricsConfig;
+pub use secrets::SecretsConfig;
 pub use ssh::SshConfig;
 pub use tutorial::TutorialConfig;
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub tutorial: TutorialConfig,
     /// Who may read the figures.
     pub metrics: MetricsConfig,
+    /// How secrets are kept.
+    pub secrets: SecretsConfig,
     /// The repositories, in the file's order.
     pub repositories: Vec<RepositoryConfig>,
 }
@@ -219,6 +223,8 @@ struct RawConfig {
     #[serde(default)]
     metrics: metrics::RawMetrics,
     #[serde(default)]
+    secrets: secrets::RawSecrets,
+    #[serde(default)]
     repositories: Vec<RawRepository>,
 }
 
@@ -323,8 +329,9 @@ impl Checker<'_> {
         let ci = self.ci(raw.ci, folder);
         let tutorial = self.tutorial(raw.tutorial, folder);
         let metrics = self.metrics(raw.metrics);
+        let secrets = self.secrets(raw.secrets, folder);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ssh, ci, tutorial, metrics, repositories }
+        Config { data, listen, public_url, ssh, ci, tutorial, metrics, secrets, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

@@ -13,6 +13,7 @@ mod policy;
 pub mod push_rules;
 mod read;
 mod receive_push;
+mod secret;
 pub mod state;
 pub mod tutorial;
 pub mod view;
@@ -30,9 +31,11 @@ use tokio::sync::broadcast;
 pub use act::RerunScope;
 pub use error::ForgeError;
 pub use receive_push::RefUpdate;
+pub use secret::SECRET_BYTES_MAX;
 
 use crate::ci::Ci;
 use crate::config::{Config, RepositoryConfig};
+use crate::secrets::SecretKey;
 use crate::store::Store;
 use crate::tutorials::Tutorials;
 use id::RepositoryId;
@@ -65,6 +68,7 @@ struct Inner {
     ci: Ci,
     tutorials: Tutorials,
     progress: health::Progress,
+    secret_key: Option<SecretKey>,
 }
 
 /// One repository that the forge serves.
@@ -115,6 +119,7 @@ impl Forge {
             let hosted = open_repository(git, repository, &store, &clock).await?;
             repositories.insert(repository.name.clone(), Arc::new(hosted));
         }
+        let secret_key = secret::load_key(config.secrets.key_file.as_deref())?;
         let (changes, _) = broadcast::channel(CHANGES_BEHIND_MAX);
         let unusable = |error: SettingsError| ForgeError::Invalid { problem: format!("[tutorial]: {error}") };
         let tutorials = Tutorials::new(&config.tutorial).map_err(unusable)?;
@@ -128,6 +133,7 @@ impl Forge {
                 ci,
                 tutorials,
                 progress: health::Progress::default(),
+                secret_key,
             }),
         })
     }

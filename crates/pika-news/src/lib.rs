@@ -21,6 +21,7 @@ pub mod forge;
 pub mod hook;
 pub mod hook_socket;
 pub mod metrics;
+pub mod secrets;
 pub mod ssh;
 pub mod store;
 mod tutorials;

@@ -37,6 +37,9 @@ enum Command {
     /// Make tokens, which are the passwords of git and of scripts
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Keep the secrets that lanes get
+    #[command(subcommand)]
+    Secret(commands::secret::Command),
     /// Print a one-time sign-in link
     SignInLink(commands::access::LinkArguments),
     /// List, add, disable and enable users, and give them roles
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Local(arguments) => commands::local::run(&arguments),
         Command::Token(TokenCommand::Create(arguments)) => commands::access::create_token(&arguments),
+        Command::Secret(command) => commands::secret::run(&command),
         Command::SignInLink(arguments) => commands::access::print_sign_in_link(&arguments),
         Command::User(command) => commands::access::user(&command),
         Command::Hook { name } => return hook(name.as_deref().unwrap_or(POST_RECEIVE)),

@@ -148,8 +148,10 @@ pub(crate) fn set_health(health: &crate::forge::view::Health) {
     gauge!(TUTORIALS_QUEUED).set(f64::from(health.tutorials_queued));
     gauge!(REPOSITORY_PROBLEMS).set(health.problems.len() as f64);
     for actor in &health.actors {
-        let at_ms = actor.progressed_at_ms.unwrap_or_default();
-        gauge!(PROGRESS, "actor" => actor.name).set(at_ms as f64 / 1000.0);
+        // What has not begun has no time.
+        if let Some(at_ms) = actor.progressed_at_ms {
+            gauge!(PROGRESS, "actor" => actor.name).set(at_ms as f64 / 1000.0);
+        }
     }
 }
 

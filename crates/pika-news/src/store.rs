@@ -17,6 +17,7 @@ mod reader;
 mod record;
 mod sample;
 mod schema;
+mod secret;
 mod ssh_key;
 mod tutorial;
 
@@ -31,6 +32,7 @@ pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt
 pub use merge::{MergeIntent, NewMerge};
 pub use record::{BranchRecord, Group, HeadRecord, LaneRecord, LaneRunRecord};
 pub use sample::SampleHistory;
+pub use secret::SecretRow;
 pub use ssh_key::{AddedSshKey, NewSshKey};
 pub use tutorial::{FinishTutorial, TutorialJob, TutorialRecord, TutorialStatus};
 

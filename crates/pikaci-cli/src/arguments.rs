@@ -255,7 +255,7 @@ pub(crate) enum PreparedCommand {
 /// `pikaci prepared gc`
 #[derive(Debug, Args)]
 pub(crate) struct PreparedGcArguments {
-    /// What the outputs of commands may take together
+    /// What they may take together; a path of the Nix store counts once
     #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
     pub(crate) max_size: u64,
     /// Of how many of the newest runs the outputs stay whatever they take
@@ -345,7 +345,7 @@ pub(crate) struct GcArguments {
     /// What runs and snapshots may take together; the oldest runs go until they do
     #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
     pub(crate) max_size: u64,
-    /// What the prepared outputs of commands may take together; the longest unused go until they do
+    /// What prepared outputs may take together; the longest unused go until they do
     #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
     pub(crate) max_prepared_size: u64,
     /// How many of the newest runs stay, and the outputs that they used, whatever they take

@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_pool_is_one() {
+        let page = include_str!("../../../docs/formats/incus.md");
+        let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let settings = parsed(example).unwrap();
+        let pool = &settings.pools["pikaci/dev"];
+        assert_eq!((pool.size, pool.instance), (2, pikaci::InstanceType::Container));
+    }
+
+    #[test]
     fn words_that_mean_nothing_are_refused() {
         for text in ["proyect = \"x\"", "[images.a]\npool = { sice = 1 }", "boot_timeout = \"-1s\""] {
             assert!(parsed(text).is_err(), "{text}");

@@ -34,45 +34,10 @@ command = \"test -e pikaci.toml\"
 # junit = [\"report/*.xml\"]
 ";
 
-/// A Cargo workspace: `cargo nextest archive` puts all test binaries into one file, and `cargo nextest run` needs neither
-/// compiler nor dependencies to run a part of them (nexte.st, "Archiving and reusing builds").
-const CARGO_WORKSPACE: &str = r#"
-# From Cargo.toml: dependencies and test binaries are compiled once for the same tree, and mounted read-only into the jobs
-# that run them. What is kept: pikaci prepared list
-[prepared.nextest]
-provider = "command"
-command = 'cargo install --quiet --locked cargo-nextest --version 0.9.128 --root "$PIKACI_ARTIFACTS/out"'
-# Built anew when its command or one of these changes.
-inputs = ["rust-toolchain*"]
-
-[prepared.tests]
-provider = "command"
-command = '''
-export PATH="/staged/nextest/bin:$PATH"
-mkdir "$PIKACI_ARTIFACTS/out"
-cargo nextest archive --workspace --locked --archive-file "$PIKACI_ARTIFACTS/out/tests.tar.zst"
-'''
-prepared = ["nextest"]
-# Everything that a build reads. Leave out what none does: "docs/**" and the like.
-inputs = ["**"]
-
-# A part of the tests each; more parts need no more compiling.
-[[targets.pre-merge.jobs]]
-id = "tests-1"
-prepared = ["nextest", "tests"]
-network = false
-command = '''
-/staged/nextest/bin/cargo-nextest nextest run --archive-file /staged/tests/tests.tar.zst --workspace-remap . --partition hash:1/2
-'''
-
-[[targets.pre-merge.jobs]]
-id = "tests-2"
-prepared = ["nextest", "tests"]
-network = false
-command = '''
-/staged/nextest/bin/cargo-nextest nextest run --archive-file /staged/tests/tests.tar.zst --workspace-remap . --partition hash:2/2
-'''
-"#;
+/// A Cargo workspace. Its dependencies are compiled without its sources, so that only Cargo.lock and the manifests decide; its
+/// tests start from what that left. `cargo nextest archive` puts all test binaries into one file, and `cargo nextest run` needs
+/// neither compiler nor dependencies to run a part of them (nexte.st, "Archiving and reusing builds").
+const CARGO_WORKSPACE: &str = include_str!("init/workspace.toml");
 
 /// What a command begins with that writes beside its sources.
 const COPY: &str = "\

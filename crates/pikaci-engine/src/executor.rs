@@ -52,6 +52,11 @@ pub trait Executor: Send + Sync {
     ) -> Boxed<'a, Option<Execution>> {
         Box::pin(std::future::ready(None))
     }
+
+    /// Removes whatever an attempt of a process that is gone has left, for an attempt whose end is known without it.
+    fn clean_up(&self, _attempt: &Attempt) -> Boxed<'static, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// One attempt at a job: what to run, and where its traces go.
@@ -125,6 +130,25 @@ impl Share {
 }
 
 impl Attempt {
+    /// The same attempt on another tree with the same sentinel.
+    pub(crate) fn on(&self, tree: PathBuf) -> std::io::Result<Attempt> {
+        Ok(Attempt {
+            run_id: self.run_id.clone(),
+            job: self.job.clone(),
+            number: self.number,
+            snapshot_dir: tree,
+            snapshot_digest: self.snapshot_digest.clone(),
+            artifacts_dir: self.artifacts_dir.clone(),
+            scratch_dir: self.scratch_dir.clone(),
+            shares: self.shares.clone(),
+            output_dir: self.output_dir.clone(),
+            host_log: self.host_log.again()?,
+            // Builds get none: their outputs are given to other branches too.
+            secrets: None,
+            reports: self.reports.clone(),
+        })
+    }
+
     /// Where the output of a job that prepares one is to be put.
     pub(crate) fn out(&self) -> Option<PathBuf> {
         self.output_dir.as_deref().map(crate::prepared::Store::out_in)

@@ -26,6 +26,11 @@ impl HostLog {
         let _ = (&self.file).write_all(line.as_bytes());
     }
 
+    /// Another handle of the same log.
+    pub(crate) fn again(&self) -> io::Result<HostLog> {
+        self.file.try_clone().map(|file| HostLog { file })
+    }
+
     /// A handle that a child process may append to.
     pub fn stdio(&self) -> io::Result<Stdio> {
         self.file.try_clone().map(Stdio::from)

@@ -2,14 +2,16 @@
 //!
 //! Below `prepared/` of the state root: `<key>/record.json` says what is kept, `<key>/out` is the output of a command,
 //! `<key>/build.log` how it was built, `roots/<key>` the link that keeps Nix from collecting its own; `<key>.failed.json`
-//! and `<key>.failed.log` are of a build that failed, `locks/<key>` is held by whoever builds or uses it, and
+//! and `<key>.failed.log` are of a build that failed, `locks/<key>` is held by whoever builds or uses it and says who builds, and
 //! `tombstones.jsonl` names what was evicted, when, and by which rule.
 //!
 //! Invariants: a folder with a key for its name is whole; it never changes; it is removed only when nobody holds its lock;
 //! no link in an output is followed on the host.
 
+mod claim;
 mod evict;
 mod key;
+mod leftovers;
 mod nix;
 mod payload;
 mod realise;

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use jiff::Timestamp;
-use pikaci::guest::{GuestResult, RESULT_NAME};
+use pikaci::guest::{GuestResult, GuestStatus, RESULT_NAME};
 use pikaci::store::{
     guest_log_path, host_log_path, is_locked, list_runs, load_plan, load_stored_run_record,
     open_in_run_beneath,
@@ -17,6 +17,8 @@ use pikaci::{
     AttemptRecord, Event, ExecutorKind, Fault, GuestExit, JobRecord, JobSpec, JobStatus, Outcome, RunId,
     RunRecord, RunStatus, RunWriter, StateRoot, StoreError, verdict,
 };
+
+use crate::prepared::Store;
 
 const RESULT_BYTES_MAX: u64 = 256 * 1024;
 
@@ -61,13 +63,18 @@ fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
         return Ok(writer.record().outcome.clone().unwrap_or(Outcome::Failed));
     }
     let is_cancelled = writer.is_cancel_requested();
+    let plan = load_plan(state, run)?;
     for job in writer.record().jobs.clone() {
         if job.status == JobStatus::Running {
-            let job = judged(state, run, job, is_cancelled);
+            // What a build left in its guest is no output before somebody has kept it.
+            let planned = plan.iter().flat_map(|plan| &plan.jobs).find(|spec| spec.id == job.id);
+            let result = read_result(state, run, &job).filter(|result| {
+                result.status != GuestStatus::Passed || planned.is_none_or(|job| job.output.is_none())
+            });
+            let job = judged(result, job, is_cancelled);
             writer.append(&Event::JobFinished { run_id: run.clone(), job })?;
         }
     }
-    let plan = load_plan(state, run)?;
     let planned = plan.iter().flat_map(|plan| &plan.jobs);
     let unstarted: Vec<&JobSpec> =
         planned.filter(|job| writer.record().find_job(&job.id).is_none()).collect();
@@ -91,6 +98,7 @@ fn finish(state: &StateRoot, run: &RunId) -> Result<Outcome, StoreError> {
     writer.append(&Event::RunFinished { run: record })?;
     drop(writer);
     remove_scratch(state, run);
+    Store::new(state).clear_half_made(run);
     Ok(outcome)
 }
 
@@ -102,7 +110,7 @@ fn remove_scratch(state: &StateRoot, run: &RunId) {
     }
 }
 
-fn judged(state: &StateRoot, run: &RunId, mut job: JobRecord, is_cancelled: bool) -> JobRecord {
+fn judged(result: Option<GuestResult>, mut job: JobRecord, is_cancelled: bool) -> JobRecord {
     // Between two attempts, there is nothing new to judge.
     if let Some(latest) = job.attempts.last().filter(|latest| latest.started_at == job.started_at).cloned() {
         job.status = JobStatus::Failed;
@@ -111,7 +119,7 @@ fn judged(state: &StateRoot, run: &RunId, mut job: JobRecord, is_cancelled: bool
         job.finished_at = Some(latest.finished_at);
         return job;
     }
-    let judged = verdict(match read_result(state, run, &job) {
+    let judged = verdict(match result {
         Some(result) => GuestExit::Result(result),
         None if is_cancelled => GuestExit::Cancelled,
         None => GuestExit::NoResult { detail: "interrupted: the pikaci that ran it is gone".to_owned() },
@@ -167,7 +175,6 @@ fn read_result(state: &StateRoot, run: &RunId, job: &JobRecord) -> Option<GuestR
 
 /// The same, by the folder.
 pub(crate) fn read_result_in(artifacts: &Path) -> Option<GuestResult> {
-    use pikaci::guest::GuestStatus;
     let file = open_in_run_beneath(artifacts, RESULT_NAME.as_ref()).ok()??;
     let mut content = Vec::new();
     file.take(RESULT_BYTES_MAX).read_to_end(&mut content).ok()?;

@@ -83,6 +83,7 @@ struct OwnSite {
     state: pikaci::StateRoot,
     executor: Arc<dyn Executor>,
     nix: prepared::NixConfig,
+    is_asked: bool,
     needed: Vec<(String, Digest)>,
     /// A secret of the job that the run had, and has no more.
     lost_secret: Option<String>,
@@ -93,7 +94,7 @@ impl OwnSite {
     async fn work(&self, attempt: &Attempt, begun: Begun, cancel: &CancellationToken) -> Made {
         if let Some(output) = &attempt.job.output {
             let (state, executor, nix) = (&self.state, self.executor.as_ref(), &self.nix);
-            let site = Site { state, executor, nix, needed: self.needed.clone() };
+            let site = Site { state, executor, nix, is_asked: self.is_asked, needed: self.needed.clone() };
             return prepared::realise(&site, attempt, output, begun, cancel).await;
         }
         if let (Some(name), Begun::Not) = (&self.lost_secret, &begun) {
@@ -353,6 +354,7 @@ impl Run<'_> {
             state: self.request.state.clone(),
             executor: Arc::clone(&self.executor),
             nix: self.request.nix.clone(),
+            is_asked: self.request.asks_for_builds(),
             needed: needed.collect(),
             lost_secret: spec.and_then(|spec| self.request.find_lost_secret(&spec.secrets)),
         }

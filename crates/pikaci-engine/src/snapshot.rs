@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pikaci::Digest;
+use pikaci::guest::SENTINEL_NAME;
 use pikaci::manifest::PathFilter;
 
 pub(crate) use cache::FOLDER as CACHE_FOLDER;
@@ -165,6 +166,48 @@ pub(crate) fn described(snapshots_dir: &Path, digest: &Digest, filter: &PathFilt
     let mut nodes = list::read(snapshots_dir, digest)?;
     nodes.retain(|path, node| *node != tree::Node::Folder && filter.matches(&[git::path_of(path)]));
     Some(if nodes.is_empty() { Vec::new() } else { tree::digest(&nodes).as_str().as_bytes().to_vec() })
+}
+
+/// Makes a folder of the files and links of a snapshot that a filter meets, and of its sentinel. Files are links to the
+/// snapshot's own. `None`: it meets all of them, or the snapshot is not whole, and nothing was made.
+pub(crate) fn pick(
+    snapshots_dir: &Path,
+    digest: &Digest,
+    filter: &PathFilter,
+    folder: &Path,
+) -> io::Result<Option<()>> {
+    let Some(mut nodes) = list::read(snapshots_dir, digest) else { return Ok(None) };
+    let is_left_out = |path: &[u8], node: &tree::Node| {
+        *node != tree::Node::Folder && !filter.matches(&[git::path_of(path)])
+    };
+    if !nodes.iter().any(|(path, node)| is_left_out(path, node)) {
+        return Ok(None);
+    }
+    nodes.retain(|path, node| *node != tree::Node::Folder && !is_left_out(path, node));
+    let snapshot = snapshots_dir.join(digest);
+    std::fs::create_dir_all(folder)?;
+    share(&snapshot.join(SENTINEL_NAME), &folder.join(SENTINEL_NAME))?;
+    for (path, node) in &nodes {
+        let path = git::path_of(path);
+        let to = folder.join(&path);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        match node {
+            tree::Node::Symlink { target } => std::os::unix::fs::symlink(git::path_of(target), to)?,
+            tree::Node::File { .. } | tree::Node::Folder => share(&snapshot.join(path), &to)?,
+        }
+    }
+    Ok(Some(()))
+}
+
+fn share(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::CrossesDevices | io::ErrorKind::TooManyLinks) => {
+            std::fs::copy(from, to).map(|_| ())
+        }
+        linked => linked,
+    }
 }
 
 /// Lets a folder of a snapshot be changed again, so that it can be moved or emptied.

@@ -28,7 +28,7 @@ fn the_manifests_are_manifests() {
     let mut examples = self::examples(include_str!("../../../docs/formats/manifest.md"), "toml");
     examples.extend(self::examples(include_str!("../../../docs/formats/prepared.md"), "toml"));
     examples.extend(self::examples(include_str!("../../../docs/formats/secrets.md"), "toml"));
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     for example in examples {
         if let Err(error) = Manifest::parse(example) {
             panic!("{example}\n{error}");
@@ -54,4 +54,46 @@ fn the_records_are_records() {
     assert_eq!(run.run_id, plan.run_id);
     reads_whole::<GuestResult>(result);
     reads_whole::<PreparedOutputsRecord>(prepared);
+}
+
+#[test]
+fn the_result_of_a_guest_is_one() {
+    let examples = examples(include_str!("../../../docs/formats/guest.md"), "json");
+    let [result] = examples.as_slice() else { panic!("{} examples", examples.len()) };
+    reads_whole::<GuestResult>(result);
+}
+
+#[test]
+fn no_example_is_left_out() {
+    // In the order of their files. `text` and none are shapes, `sh` is typed by people. Those of incus.md are read beside the code that
+    // reads settings, and the payload manifest where one is written; a tutorial's is held to be JSON here, and no more.
+    let tutorials = examples(include_str!("../../../docs/formats/tutorial.md"), "json");
+    assert!(tutorials.iter().all(|example| serde_json::from_str::<Value>(example).is_ok()));
+    let known = [
+        ("events.md", vec!["jsonl"]),
+        ("guest.md", vec!["text", "json"]),
+        ("incus.md", vec!["toml"]),
+        ("manifest.md", vec!["toml"; 3]),
+        ("prepared.md", vec!["toml", "", "json payload-manifest"]),
+        ("secrets.md", vec!["toml", "sh", "sh", "text", "toml"]),
+        ("state-root.md", vec!["text", "json", "json", "json", "json"]),
+        ("tutorial.md", vec!["json"]),
+    ];
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let found: Vec<(String, Vec<String>)> = names
+        .into_iter()
+        .map(|name| {
+            let text = std::fs::read_to_string(folder.join(&name)).unwrap();
+            let fences = text.lines().filter_map(|line| line.strip_prefix("```"));
+            (name.into_string().unwrap(), fences.step_by(2).map(str::to_owned).collect())
+        })
+        .collect();
+    let known: Vec<(String, Vec<String>)> = known
+        .into_iter()
+        .map(|(name, fences)| (name.to_owned(), fences.into_iter().map(str::to_owned).collect()))
+        .collect();
+    assert_eq!(found, known, "an example without a test, or a test without its example");
 }

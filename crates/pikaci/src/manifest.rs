@@ -13,6 +13,7 @@ mod problem;
 mod quantity;
 mod raw;
 mod schema;
+mod secrets;
 mod select;
 mod table;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use paths::{PathFilter, PatternError};
 pub use problem::{ManifestError, Problem};
 pub use quantity::{SizeError, parse_size_bytes};
 pub use schema::json_schema;
+pub use secrets::SecretPolicy;
 pub use select::{SelectError, Selection};
 
 use crate::id::TargetId;
@@ -51,6 +53,7 @@ const VERSION: i64 = 1;
 pub struct Manifest {
     targets: Vec<Target>,
     prepared: BTreeMap<String, PreparedSpec>,
+    secrets: BTreeMap<String, SecretPolicy>,
 }
 
 impl Manifest {
@@ -77,7 +80,7 @@ impl Manifest {
 
     /// What is left when nothing could be read. The problem that says so keeps it from being seen.
     fn nothing() -> Manifest {
-        Manifest { targets: Vec::new(), prepared: BTreeMap::new() }
+        Manifest { targets: Vec::new(), prepared: BTreeMap::new(), secrets: BTreeMap::new() }
     }
 
     /// The targets, in the order of the text; at least one.
@@ -93,6 +96,17 @@ impl Manifest {
     /// The prepared outputs that jobs may name, sorted by name.
     pub fn prepared(&self) -> impl Iterator<Item = &PreparedSpec> {
         self.prepared.values()
+    }
+
+    /// The secrets that a lane of this target gets on this branch, as this manifest has it. A forge asks the one of the default
+    /// branch, never the one that is tested.
+    pub fn list_secrets_for<'m>(
+        &'m self,
+        branch: &'m str,
+        target: &'m TargetId,
+    ) -> impl Iterator<Item = &'m str> {
+        let covered = self.secrets.iter().filter(move |(_, policy)| policy.covers(branch, target));
+        covered.map(|(name, _)| name.as_str())
     }
 
     /// Finds a prepared output by its name.

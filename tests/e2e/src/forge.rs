@@ -265,7 +265,8 @@ impl TestForge {
         git::write(&self.state().artifacts_dir(run, &job), "go", b"");
     }
 
-    fn data(&self) -> PathBuf {
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 

@@ -3,11 +3,14 @@
 //! Invariants: the outcome comes from the run's record; whoever settles a lane run holds its claim; a hiccup of the
 //! database ends no healthy lane before its lease is really at risk.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pikaci::{Fault, Outcome, RunRecord, RunStatus, StoreError as RunStoreError};
 use rustix::process::Signal;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
@@ -60,6 +63,7 @@ pub(super) async fn collect(forge: &Forge, hosted: &Hosted) {
         folder: &hosted.config.path,
         state: &hosted.state_root,
         stderr: &stderr,
+        input: None,
     };
     match process::run_to_end(&invocation, COLLECT_DEADLINE).await {
         Ok(status) if status.success() => metrics::collected(true),
@@ -146,14 +150,9 @@ impl LaneRun {
     async fn run(mut self, begin: Begin) {
         self.announce();
         let process = match begin {
-            Begin::Spawn => match process::spawn(&self.run_parts().invocation()) {
+            Begin::Spawn => match self.spawn().await {
                 Ok(process) => Some(process),
-                Err(error) => {
-                    let program = self.ci().pikaci.program.display();
-                    let message =
-                        format!("cannot start {program}: {error}; check `pikaci` in the configuration");
-                    return self.store(Judgement::infra(message)).await;
-                }
+                Err(message) => return self.store(Judgement::infra(message)).await,
             },
             Begin::Adopt => process::find(&self.hosted.state_root, &self.job.run_id),
         };
@@ -179,6 +178,25 @@ impl LaneRun {
         }
     }
 
+    /// Starts the process with the secrets that its lane gets. An error is words for the lane's page.
+    async fn spawn(&self) -> Result<Process, String> {
+        let given = self.forge.secrets_for(&self.hosted, &self.job).await.map_err(|error| {
+            tracing::error!(%error, "the secrets of a lane could not be read");
+            "the secrets of this lane could not be read; the forge's log says why".to_owned()
+        })?;
+        let mut parts = self.run_parts();
+        if !given.is_empty() {
+            let encoded: BTreeMap<&String, String> =
+                given.iter().map(|(name, content)| (name, STANDARD.encode(content))).collect();
+            parts.input = serde_json::to_vec(&encoded).ok();
+            parts.arguments.push("--secrets-stdin".to_owned());
+        }
+        process::spawn(&parts.invocation()).map_err(|error| {
+            let program = self.ci().pikaci.program.display();
+            format!("cannot start {program}: {error}; check `pikaci` in the configuration")
+        })
+    }
+
     fn arguments(&self) -> Vec<String> {
         let job = &self.job;
         let words: Vec<&str> = match &job.rerun_of {
@@ -192,7 +210,7 @@ impl LaneRun {
     }
 
     fn run_parts(&self) -> InvocationParts<'_> {
-        InvocationParts { lane: self, arguments: self.arguments(), stderr: self.stderr() }
+        InvocationParts { lane: self, arguments: self.arguments(), stderr: self.stderr(), input: None }
     }
 
     /// Follows a process to its end, renewing the lease and passing on a request to stop.
@@ -316,6 +334,7 @@ impl LaneRun {
             lane: self,
             arguments: vec!["sweep".to_owned()],
             stderr: self.forge.config().data.join(format!("{}.sweep.stderr", self.job.run_id)),
+            input: None,
         };
         match process::run_to_end(&parts.invocation(), SWEEP_DEADLINE).await {
             Ok(status) if status.success() => {}
@@ -400,6 +419,7 @@ struct InvocationParts<'a> {
     lane: &'a LaneRun,
     arguments: Vec<String>,
     stderr: PathBuf,
+    input: Option<Vec<u8>>,
 }
 
 impl InvocationParts<'_> {
@@ -410,6 +430,7 @@ impl InvocationParts<'_> {
             folder: &self.lane.hosted.config.path,
             state: &self.lane.hosted.state_root,
             stderr: &self.stderr,
+            input: self.input.clone(),
         }
     }
 }

@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use pikaci::{RunId, StateRoot};
 use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 use super::PikaciProgram;
 
 /// How often an adopted process is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long it may take to read what it is told.
+const INPUT_DEADLINE: Duration = Duration::from_secs(10);
 /// How much of the end of standard error is kept for a message.
 const STDERR_BYTES_MAX: u64 = 4096;
 /// How long the file of a standard error may get before it is emptied.
@@ -30,6 +33,8 @@ pub(super) struct Invocation<'a> {
     pub(super) state: &'a StateRoot,
     /// Where its standard error goes.
     pub(super) stderr: &'a Path,
+    /// What it reads from its standard input, which is closed after it.
+    pub(super) input: Option<Vec<u8>>,
 }
 
 /// A lane's process.
@@ -43,7 +48,16 @@ pub(super) enum Process {
 /// Starts `pikaci` in a group of its own, with an environment that is built from nothing.
 pub(super) fn spawn(invocation: &Invocation<'_>) -> io::Result<Process> {
     let mut command = command(invocation)?;
-    let child = command.spawn()?;
+    let mut child = command.spawn()?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), invocation.input.clone()) {
+        // It reads it first of all. If the forge goes meanwhile, half of it is refused.
+        tokio::spawn(async move {
+            let written = tokio::time::timeout(INPUT_DEADLINE, stdin.write_all(&input)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                tracing::warn!("a lane's pikaci did not read what it was to be told");
+            }
+        });
+    }
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let group = group.ok_or_else(|| io::Error::other("the process has no id"))?;
     Ok(Process::Own { child, group })
@@ -70,7 +84,7 @@ fn command(invocation: &Invocation<'_>) -> io::Result<Command> {
         .env_clear()
         .envs(invocation.pikaci.environment.iter().map(|(name, value)| (name, value)))
         .env("PIKACI_STATE_ROOT", invocation.state.path())
-        .stdin(Stdio::null())
+        .stdin(if invocation.input.is_some() { Stdio::piped() } else { Stdio::null() })
         // The run's folder says all that its output says.
         .stdout(Stdio::null())
         .stderr(stderr)

@@ -87,6 +87,18 @@ async fn changed_paths(git: &Repository, base: &Oid, oid: &Oid) -> Result<Vec<Pa
         .collect())
 }
 
+/// The manifest of the default branch, whose word counts for what guards it; `None` when there is none that can be read.
+pub(crate) async fn default_manifest(
+    git: &Repository,
+    default_branch: &BranchName,
+) -> Result<Option<Manifest>, GitError> {
+    let Some(head) = git.find_branch(default_branch).await? else { return Ok(None) };
+    Ok(match read_manifest(git, &head).await? {
+        ReadManifest::Good(manifest) => Some(manifest),
+        ReadManifest::Missing | ReadManifest::Bad(_) | ReadManifest::TooLarge => None,
+    })
+}
+
 /// A manifest as it was found at a commit.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ReadManifest {

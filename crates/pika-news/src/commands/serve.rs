@@ -19,9 +19,11 @@ use pika_news::hook;
 use pika_news::hook_socket::HookSocket;
 use pika_news::metrics;
 use pika_news::ssh::{self, SshLimits, SshServer};
+use pika_news::store::Store;
 use pika_news::web::git_http::{self, GitHttpConfig};
 use pika_news::web::{self, Web};
 use russh::keys::PrivateKey;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,13 @@ pub(crate) fn run(file: &Path) -> Result<()> {
         }
         server.serve().await
     })
+}
+
+/// A forge that does nothing by itself, beside one that may be running.
+pub(super) async fn open_beside(config: Config, store: Store) -> Result<Forge> {
+    let program = PikaciProgram { program: PathBuf::from("pikaci"), environment: Vec::new() };
+    let ci = Ci::new(config.ci.clone(), program);
+    Ok(Forge::open_with(&git(), config, store, Arc::new(Timestamp::now), ci).await?)
 }
 
 /// A forge that is open and listens, and serves nothing yet.
@@ -131,6 +140,7 @@ impl Server {
         let (shutdown, hooks_end) = (CancellationToken::new(), CancellationToken::new());
         let hooks = tokio::spawn(self.hook_socket.serve(self.forge.clone(), hooks_end.clone()));
         self.forge.start().await;
+        let watched = tokio::spawn(tell_the_service_manager(self.forge.clone()));
         let repositories = self
             .forge
             .repository_names()
@@ -166,6 +176,8 @@ impl Server {
             asked = asked_to_end() => asked?,
         }
         tracing::info!("draining");
+        watched.abort();
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
         shutdown.cancel();
         let http = async {
             if tokio::time::timeout(HTTP_DEADLINE, http).await.is_err() {
@@ -186,6 +198,19 @@ impl Server {
         hooks_end.cancel();
         hooks.await?;
         Ok(())
+    }
+}
+
+/// Tells systemd, when it has started us, that the forge serves, and then that it still does. A forge of which a part has hung
+/// says nothing more, and is started anew.
+async fn tell_the_service_manager(forge: Forge) {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    let Some(within) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        tokio::time::sleep((within / 4).min(Duration::from_secs(30))).await;
+        if !forge.readiness().await.actors.iter().any(|actor| actor.is_late) {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use pika_git::{GitError, Oid};
 
+use crate::secrets::SecretKeyError;
 use crate::store::StoreError;
 
 /// Why the forge did not do what it was asked for. Callers act on the variants; the texts are for people.
@@ -48,6 +49,12 @@ pub enum ForgeError {
     /// The database failed.
     #[error("the forge's database failed")]
     Store(#[from] StoreError),
+    /// A secret, or their key, can't be used.
+    #[error("{source}")]
+    Secret {
+        /// Why, and what to do. Names the key's file, which only the log may show.
+        source: SecretKeyError,
+    },
     /// The data folder can't be used.
     #[error("cannot {action}")]
     Io {
@@ -67,6 +74,10 @@ impl ForgeError {
     /// Something that the state of things forbids.
     pub(crate) fn refused(reason: impl Into<String>) -> ForgeError {
         ForgeError::Refused { reason: reason.into() }
+    }
+
+    pub(crate) fn secret(source: SecretKeyError) -> ForgeError {
+        ForgeError::Secret { source }
     }
 
     pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> ForgeError {

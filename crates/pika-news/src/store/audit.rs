@@ -44,19 +44,12 @@ impl Store {
     }
 }
 
-/// Adds an entry in the transaction of what it tells of: both are there, or neither.
+/// Adds an entry within the transaction of what it is about.
 pub(super) fn add(transaction: &Transaction<'_>, entry: &Audit, now_ms: i64) -> Result<(), StoreError> {
     transaction.execute(
         "INSERT INTO audit (at_ms, actor, action, subject, repository_id, detail)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![
-            now_ms,
-            entry.actor,
-            entry.action,
-            entry.subject,
-            entry.repository.map(|repository| repository.0),
-            entry.detail.to_string(),
-        ],
+        params![now_ms, entry.actor, entry.action, entry.subject, entry.repository, entry.detail.to_string()],
     )?;
     Ok(())
 }

@@ -8,6 +8,7 @@ mod members;
 mod prepared_outputs;
 mod raw_log;
 mod run;
+mod secrets;
 mod ssh_keys;
 pub(super) mod tokens;
 mod tutorial;
@@ -25,6 +26,11 @@ pub(super) fn router(web: Web) -> Router<Web> {
     Router::new()
         .route("/news/api/forge/repositories", get(branch::repositories))
         .route("/news/api/forge/repository/{name}/branches", get(branch::list))
+        .route("/news/api/forge/repository/{name}/secrets", get(secrets::list))
+        .route(
+            "/news/api/forge/repository/{name}/secrets/{secret}",
+            put(secrets::set).delete(secrets::remove),
+        )
         .route("/news/api/forge/repository/{name}/members", get(members::list))
         .route("/news/api/forge/repository/{name}/members/{user}", put(members::set).delete(members::remove))
         .route("/news/api/forge/repository/{name}/audit", get(audit::list_of_repository))

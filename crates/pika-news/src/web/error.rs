@@ -142,7 +142,9 @@ impl From<ForgeError> for WebError {
                 let message = format!("the database can't be written at the moment; try again (error {id})");
                 WebError::Refused(StatusCode::SERVICE_UNAVAILABLE, message)
             }
-            ForgeError::Git(_) | ForgeError::Store(_) | ForgeError::Io { .. } => WebError::internal(&error),
+            ForgeError::Git(_) | ForgeError::Store(_) | ForgeError::Secret { .. } | ForgeError::Io { .. } => {
+                WebError::internal(&error)
+            }
         }
     }
 }

@@ -7,5 +7,6 @@ mod health;
 mod hostile;
 mod identity;
 mod matrix;
+mod secrets;
 mod stream;
 mod tutorial;

@@ -154,21 +154,27 @@ fn of_file(
         // From which line to which the hunk belongs to each change, in the order of their first lines.
         let mut spans: Vec<(usize, Span)> = Vec::new();
         let mut places: HashMap<usize, usize> = HashMap::new();
-        let mut last: Option<usize> = None;
+        let owned = |line: &crate::diff::NumberedLine<'_>| match line.line.kind {
+            LineKind::Added => {
+                let owner = line.new.and_then(row).and_then(|row| head.owner(row, is_new));
+                Some((owner, owner.is_some_and(is_new).then_some(Deed::Added)))
+            }
+            LineKind::Removed => {
+                let owner = line.old.and_then(row).and_then(|row| base.owner(row, is_gone));
+                Some((owner, owner.is_some_and(is_gone).then_some(Deed::Removed)))
+            }
+            LineKind::Context | LineKind::Note => None,
+        };
+        let is_blank = |line: &crate::diff::NumberedLine<'_>, owner: Option<&Item>| {
+            owner.is_none() && hunk.content(line.line).trim_ascii().is_empty()
+        };
+        // An empty line between two items belongs to the first, and one before all of them to the one that follows.
+        let first =
+            hunk.numbered().find_map(|line| owned(&line).filter(|(owner, _)| !is_blank(&line, *owner)));
+        let mut last: Option<usize> = first.map(|(owner, deed)| changes.find(owner, deed));
         for line in hunk.numbered() {
-            let (owner, deed) = match line.line.kind {
-                LineKind::Added => {
-                    let owner = line.new.and_then(row).and_then(|row| head.owner(row, is_new));
-                    (owner, owner.is_some_and(is_new).then_some(Deed::Added))
-                }
-                LineKind::Removed => {
-                    let owner = line.old.and_then(row).and_then(|row| base.owner(row, is_gone));
-                    (owner, owner.is_some_and(is_gone).then_some(Deed::Removed))
-                }
-                LineKind::Context | LineKind::Note => continue,
-            };
-            // An empty line between two items belongs to the first.
-            let is_blank = owner.is_none() && hunk.content(line.line).trim_ascii().is_empty();
+            let Some((owner, deed)) = owned(&line) else { continue };
+            let is_blank = is_blank(&line, owner);
             let index = match last.filter(|_| is_blank) {
                 Some(last) => last,
                 None => changes.find(owner, deed),

@@ -175,3 +175,15 @@ fn circles_of_use_are_put_in_the_order_of_the_diff() {
     let checked = explain_by_program(&diff, &sources);
     assert_eq!(titles(&checked), ["Add the function `first_one`", "Add the function `second_one`"]);
 }
+
+#[test]
+fn an_empty_line_before_a_new_item_is_part_of_it() {
+    let before = "fn one() {}\n";
+    let after = "fn one() {}\n\n/// Two.\nfn two() {\n    one();\n}\n";
+    let (diff, sources) = diff(&[Change { path: "lib.rs", before: Some(before), after: Some(after) }]);
+    let checked = explain_by_program(&diff, &sources);
+    assert_eq!(titles(&checked), ["Add the function `two`"]);
+    assert_eq!(checked.steps[0].evidence.len(), 1, "{:?}", checked.steps[0].evidence);
+    assert!(checked.steps[0].evidence[0].text.starts_with("+\n+/// Two."));
+    assert!(!checked.steps[0].body_markdown.contains("outside of any item"));
+}

@@ -3,7 +3,8 @@
 use std::fs;
 
 use anyhow::anyhow;
-use pikaci_engine::prepared::{Kept, PreparedBudget, Store, UseError, evict};
+use pikaci::Provider;
+use pikaci_engine::prepared::{Kept, PreparedBudget, Store, Tombstone, UseError, evict};
 use serde_json::json;
 
 use super::DONE;
@@ -36,21 +37,27 @@ pub(super) fn collect(config: &Config, budget: &PreparedBudget, is_dry: bool) ->
     let eviction = evict(&config.state, budget, is_dry)?;
     let verb = if is_dry { "would remove" } else { "removed" };
     for (kept, bytes, rule) in &eviction.removed {
+        let when = if kept.provider == Provider::Nix { ", which Nix frees when it collects" } else { "" };
         print_line(&format!(
-            "{verb} prepared output {} {}, {}: {rule}",
+            "{verb} prepared output {} {}, {}{when}: {rule}",
             plain(&kept.name),
             short(kept),
             size(*bytes)
         ));
     }
-    for (kept, reason) in &eviction.spared {
+    for (kept, reason) in eviction.spared.iter().chain(&eviction.stuck) {
         print_line(&format!("kept prepared output {} {}: {}", plain(&kept.name), short(kept), plain(reason)));
     }
-    if eviction.leftovers > 0 {
-        print_line(&format!("{verb} {} half-made prepared outputs", eviction.leftovers));
+    if eviction.failures > 0 {
+        print_line(&format!("{verb} what was kept of {} builds that failed", eviction.failures));
     }
-    let bytes = eviction.removed.iter().map(|(_, bytes, _)| bytes).sum();
-    Ok((bytes, if eviction.spared.is_empty() { DONE } else { INFRASTRUCTURE }))
+    if eviction.leftovers > 0 {
+        print_line(&format!("{verb} {} leftovers of prepared outputs", eviction.leftovers));
+    }
+    let ours = eviction.removed.iter().filter(|(kept, _, _)| kept.provider == Provider::Command);
+    let bytes = ours.map(|(_, bytes, _)| bytes).sum();
+    // What is in use stays: that is as it should be.
+    Ok((bytes, if eviction.stuck.is_empty() { DONE } else { INFRASTRUCTURE }))
 }
 
 fn short(kept: &Kept) -> &str {
@@ -91,6 +98,11 @@ fn list(store: &Store, is_json: bool) {
 
 fn show(store: &Store, text: &str, is_json: bool) -> Result<u8, Failure> {
     let kept = store.named(text);
+    let failures = failures(store, text);
+    let graves = graves(store, text);
+    if kept.is_empty() && failures.is_empty() && graves.is_empty() {
+        return Err(unknown(text));
+    }
     if is_json {
         print_json(&json!(kept));
         return Ok(DONE);
@@ -111,7 +123,6 @@ fn show(store: &Store, text: &str, is_json: bool) -> Result<u8, Failure> {
             print_line(&format!("  log       {}", plain(&log.display().to_string())));
         }
     }
-    let failures = failures(store, text);
     for (name, key) in &failures {
         print_line(&format!("{} {key} could not be built. Its log:", plain(name)));
         let log = store.log(key).map(fs::read).transpose();
@@ -121,9 +132,6 @@ fn show(store: &Store, text: &str, is_json: bool) -> Result<u8, Failure> {
             print_line(&format!("  {}", plain(line)));
         }
     }
-    let graves = store.tombstones();
-    let graves: Vec<_> =
-        graves.iter().filter(|grave| grave.name == text || grave.key.as_str().starts_with(text)).collect();
     for grave in &graves {
         let key = &grave.key.as_str()[..KEY_DIGITS_SHOWN];
         print_line(&format!(
@@ -133,10 +141,13 @@ fn show(store: &Store, text: &str, is_json: bool) -> Result<u8, Failure> {
             grave.rule
         ));
     }
-    if kept.is_empty() && failures.is_empty() && graves.is_empty() {
-        return Err(unknown(text));
-    }
     Ok(DONE)
+}
+
+fn graves(store: &Store, text: &str) -> Vec<Tombstone> {
+    let mut graves = store.tombstones();
+    graves.retain(|grave| grave.name == text || (text.len() >= 6 && grave.key.as_str().starts_with(text)));
+    graves
 }
 
 fn failures(store: &Store, text: &str) -> Vec<(String, pikaci::Digest)> {

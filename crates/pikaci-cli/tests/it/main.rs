@@ -5,7 +5,9 @@
 mod exit_codes;
 mod formats;
 mod guest_run;
+mod prepared;
 mod project;
 mod reading;
 mod secrets;
 mod starting;
+mod workspace;

@@ -27,6 +27,10 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    pub(crate) fn of(output: &Output) -> Ended {
+        ended(output)
+    }
+
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Ended {
         assert_eq!(self.code, Some(code), "output: {}\nerrors: {}", self.output, self.errors);

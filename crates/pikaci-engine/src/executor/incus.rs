@@ -167,6 +167,11 @@ impl Executor for IncusExecutor {
             Some(self.ended(attempt, phases, exit, Left::Instance(context.instance), Making::default()))
         })
     }
+
+    fn clean_up(&self, attempt: &Attempt) -> Boxed<'static, Result<(), String>> {
+        let (phases, exit) = (Phases::new(attempt, "incus"), GuestExit::Cancelled);
+        self.ended(attempt, phases, exit, Left::Unknown, Making::default()).cleanup
+    }
 }
 
 /// What an attempt leaves to be deleted.

@@ -1,5 +1,6 @@
 //! What an output says of itself.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -49,6 +50,32 @@ pub(super) fn read(output: &Path) -> Payload {
         }
         None => return warned("it has no schema_version".to_owned()),
     }
+    if let Some(reason) = fault(&value) {
+        return warned(reason);
+    }
     let contract_id = value.get("contract_id").and_then(Value::as_str).map(str::to_owned);
     Payload { contract_id, value: Some(value), warning: None }
+}
+
+/// What is against its entries: who reads them goes by their names and paths.
+fn fault(manifest: &Value) -> Option<String> {
+    let entries = match manifest.get("entries") {
+        None => return None,
+        Some(entries) => entries.as_array(),
+    };
+    let Some(entries) = entries else { return Some("its entries are no list".to_owned()) };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str);
+        let (Some(name), Some(path), Some(_)) = (text("name"), text("path"), text("kind")) else {
+            return Some("an entry has no name, path or kind".to_owned());
+        };
+        if !names.insert(name) {
+            return Some(format!("two entries are called {name:?}"));
+        }
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Some(format!("the path {path:?} of an entry does not stay within the output"));
+        }
+    }
+    None
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use pikaci::Digest;
 use pikaci::guest::SENTINEL_NAME;
 
+use super::unpack::{BYTES_MAX, ENTRIES_MAX};
 use super::{LINUX_RUST, LINUX_RUST_PARTS};
 
 /// Why what was left is no output. The build's fault, but for the system's own errors.
@@ -21,6 +22,10 @@ pub(super) enum SealError {
     Reserved,
     #[error("the output {LINUX_RUST} has no folder {part}; it must have workspace-deps and workspace-build")]
     NoPart { part: &'static str },
+    #[error("the output has more than {ENTRIES_MAX} files or {BYTES_MAX} bytes")]
+    TooMuch,
+    #[error("the output's folders are nested deeper than a path may be long")]
+    TooDeep,
     #[error("cannot seal {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -32,11 +37,14 @@ impl SealError {
     }
 }
 
-/// Seals a folder. Returns the bytes of its files.
+/// Seals a folder. Returns the bytes that its files have on the disk: holes weigh nothing.
 pub(super) fn seal(folder: &Path, name: &str, key: &Digest) -> Result<u64, SealError> {
     let cannot = |path: &Path| {
         let path = path.to_owned();
-        move |source| SealError::Io { path, source }
+        move |source: io::Error| match source.kind() {
+            io::ErrorKind::InvalidFilename => SealError::TooDeep,
+            _ => SealError::Io { path, source },
+        }
     };
     match fs::symlink_metadata(folder) {
         Ok(metadata) if metadata.is_dir() => {}
@@ -57,7 +65,7 @@ pub(super) fn seal(folder: &Path, name: &str, key: &Digest) -> Result<u64, SealE
         }
         fs::write(&sentinel, format!("{key}\n")).map_err(cannot(&sentinel))?;
     }
-    let mut bytes = 0;
+    let (mut bytes, mut entries, mut disk_bytes): (u64, u64, u64) = (0, 0, 0);
     let mut open = vec![folder.to_owned()];
     let mut folders = Vec::new();
     while let Some(next) = open.pop() {
@@ -65,10 +73,15 @@ pub(super) fn seal(folder: &Path, name: &str, key: &Digest) -> Result<u64, SealE
             let path = entry.map_err(cannot(&next))?.path();
             let metadata = fs::symlink_metadata(&path).map_err(cannot(&path))?;
             let kind = metadata.file_type();
+            entries += 1;
+            if entries > ENTRIES_MAX || bytes > BYTES_MAX {
+                return Err(SealError::TooMuch);
+            }
             if kind.is_dir() {
                 open.push(path);
             } else if kind.is_file() {
-                bytes += metadata.len();
+                bytes = bytes.saturating_add(metadata.len());
+                disk_bytes = disk_bytes.saturating_add(metadata.len().min(metadata.blocks() * 512));
                 // No set-user-id bit of a guest may live on the host.
                 let mode = if metadata.mode() & 0o111 == 0 { 0o444 } else { 0o555 };
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(cannot(&path))?;
@@ -87,7 +100,7 @@ pub(super) fn seal(folder: &Path, name: &str, key: &Digest) -> Result<u64, SealE
     for folder in folders {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).map_err(cannot(&folder))?;
     }
-    Ok(bytes)
+    Ok(disk_bytes)
 }
 
 fn parts_of(name: &str) -> &'static [&'static str] {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -11,21 +12,22 @@ use pikaci::{Digest, Provider, RunId, RunStatus, StateRoot, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::evict::disk_bytes;
 use super::seal::parts;
-use super::{LINUX_RUST, LINUX_RUST_PARTS};
+use super::{LINUX_RUST, LINUX_RUST_PARTS, claim};
 use crate::executor::{Proof, Share};
 use crate::snapshot::{make_writable, remove_tree};
 
 const SCHEMA_VERSION: u32 = 1;
 const RECORD: &str = "record.json";
 const OUT: &str = "out";
-const ROOTS: &str = "roots";
+pub(super) const ROOTS: &str = "roots";
 const LOG: &str = "build.log";
-const LOCKS: &str = "locks";
-const TOMBSTONES: &str = "tombstones.jsonl";
+pub(super) const LOCKS: &str = "locks";
+pub(super) const TOMBSTONES: &str = "tombstones.jsonl";
 /// What is being made, or removed.
-const NEW_PREFIX: &str = ".new-";
-const GOING_PREFIX: &str = ".going-";
+pub(super) const NEW_PREFIX: &str = ".new-";
+pub(super) const GOING_PREFIX: &str = ".going-";
 
 /// One kept output, as its record says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +72,9 @@ pub struct Kept {
 pub struct StorePath {
     /// Where it is, on the host and in guests.
     pub path: PathBuf,
+    /// What it weighs without what it refers to.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 /// A build that failed.
@@ -81,6 +86,9 @@ pub(super) struct Failed {
     pub(super) at: Timestamp,
     pub(super) exit_code: Option<i32>,
     pub(super) message: Option<String>,
+    /// When it counts no more, where its inputs are not all that decided.
+    #[serde(default)]
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 /// An output that is not kept any more.
@@ -157,6 +165,14 @@ impl Store {
         Store { state: state.clone(), dir: state.prepared_dir() }
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn state(&self) -> &StateRoot {
+        &self.state
+    }
+
     /// Finds an output. One that can't be read, or whose store path is gone, is none.
     pub fn find(&self, key: &Digest) -> Option<Kept> {
         let content = fs::read(self.folder(key).join(RECORD)).ok()?;
@@ -206,18 +222,25 @@ impl Store {
         paths.into_iter().find(|path| path.is_file())
     }
 
-    /// Removes an output that nobody uses, or what is kept of a failed build. Returns the bytes that it had.
-    pub fn remove(&self, key: &Digest, rule: &str) -> Result<u64, UseError> {
+    /// Locks what nobody builds or uses.
+    pub(super) fn lock_unused(&self, key: &Digest) -> Result<File, UseError> {
         let text = key.as_str().to_owned();
         let lock = self.open_lock(key).map_err(|source| self.cannot(key, source))?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(UseError::Locked { key: text }),
+            Ok(()) if self.is_current(key, &lock) => {}
+            Ok(()) | Err(TryLockError::WouldBlock) => return Err(UseError::Locked { key: text }),
             Err(TryLockError::Error(source)) => return Err(self.cannot(key, source)),
         }
-        if let Some(run) = self.interrupted_user(key)? {
-            return Err(UseError::Interrupted { key: text, run });
+        match self.interrupted_user(key)? {
+            Some(run) => Err(UseError::Interrupted { key: text, run }),
+            None => Ok(lock),
         }
+    }
+
+    /// Removes an output that nobody uses, or what is kept of a failed build. Returns the bytes that it had.
+    pub fn remove(&self, key: &Digest, rule: &str) -> Result<u64, UseError> {
+        let text = key.as_str().to_owned();
+        let _lock = self.lock_unused(key)?;
         let had_failed = self.forget_failure(key);
         let Some(kept) = self.find(key) else {
             let folder = self.folder(key);
@@ -243,7 +266,7 @@ impl Store {
 
     fn remove_folder(&self, key: &Digest) -> Result<(), UseError> {
         let (folder, going) = (self.folder(key), self.dir.join(format!("{GOING_PREFIX}{key}")));
-        let _ = fs::remove_file(self.dir.join(ROOTS).join(key));
+        self.drop_root(key);
         let removed = remove_tree(&going).and_then(|()| match fs::rename(&folder, &going) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             renamed => renamed.and_then(|()| remove_tree(&going)),
@@ -287,24 +310,30 @@ impl Store {
     pub(super) fn open_lock(&self, key: &Digest) -> io::Result<File> {
         let path = self.lock_path(key);
         fs::create_dir_all(self.dir.join(LOCKS))?;
-        OpenOptions::new().create(true).append(true).open(path)
+        OpenOptions::new().create(true).read(true).append(true).open(path)
+    }
+
+    /// Whether a lock that was got is the one that others look at: a collection removes those of nothing.
+    pub(super) fn is_current(&self, key: &Digest, lock: &File) -> bool {
+        let (Ok(own), Ok(there)) = (lock.metadata(), fs::metadata(self.lock_path(key))) else { return false };
+        (own.dev(), own.ino()) == (there.dev(), there.ino())
     }
 
     /// An output that is there, held for use. `None`: it is not, or is being removed.
-    pub(super) fn take(&self, key: &Digest) -> Option<Realised> {
+    pub(crate) fn take(&self, key: &Digest) -> Option<Realised> {
         self.find(key)?;
         let lock = self.open_lock(key).ok()?;
-        lock.try_lock_shared().ok()?;
-        self.hold(key, lock)
+        self.hold(key, lock).ok()
     }
 
-    /// Turns a lock of a key into its use, when the output is there.
-    pub(super) fn hold(&self, key: &Digest, lock: File) -> Option<Realised> {
-        lock.try_lock_shared().ok()?;
-        let kept = self.find(key)?;
+    /// Turns a lock of a key into its use, when the output is there. The lock comes back when it is not, and when somebody
+    /// else had it in the moment between the two kinds of lock.
+    pub(super) fn hold(&self, key: &Digest, lock: File) -> Result<Realised, File> {
+        let Ok(()) = lock.try_lock_shared() else { return Err(lock) };
+        let Some(kept) = self.find(key).filter(|_| self.is_current(key, &lock)) else { return Err(lock) };
         // Best effort: its order of eviction.
         let _ = lock.set_modified(SystemTime::now());
-        Some(Realised { kept, _use: lock })
+        Ok(Realised { kept, _use: lock })
     }
 
     /// A folder to build in, apart from everybody else's.
@@ -317,6 +346,11 @@ impl Store {
         folder.join(OUT)
     }
 
+    /// Lets Nix collect what a build has made that is not kept.
+    pub(super) fn drop_root(&self, key: &Digest) {
+        let _ = fs::remove_file(self.dir.join(ROOTS).join(key));
+    }
+
     /// The link that keeps Nix from collecting an output. It never moves: Nix knows it by its path.
     pub(super) fn root(&self, key: &Digest) -> io::Result<PathBuf> {
         fs::create_dir_all(self.dir.join(ROOTS))?;
@@ -326,7 +360,12 @@ impl Store {
     /// Keeps what was built in `new`, under its key.
     pub(super) fn keep(&self, new: &Path, kept: &Kept, log: &Path) -> io::Result<()> {
         let _ = fs::copy(log, new.join(LOG));
-        let record = serde_json::to_vec_pretty(kept).map_err(io::Error::other)?;
+        claim::forget_key(new);
+        let mut kept = kept.clone();
+        if kept.provider == Provider::Command {
+            kept.realised_path = self.folder(&kept.key).join(OUT);
+        }
+        let record = serde_json::to_vec_pretty(&kept).map_err(io::Error::other)?;
         replace(&new.join(RECORD), &record, Durability::Process)?;
         // All at once, so that a folder with a key for its name is whole also after a loss of power.
         rustix::fs::syncfs(File::open(new)?)?;
@@ -367,15 +406,15 @@ impl Store {
         keys.filter_map(|key| self.failure(&key).map(|failed| (failed.name, key))).collect()
     }
 
-    /// Folders that a killed process left behind, when nobody can be at work in them.
-    pub(super) fn leftovers(&self, is_over: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().filter_map(Result::ok);
-        let is_half = |entry: &fs::DirEntry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with(NEW_PREFIX) || name.starts_with(GOING_PREFIX)
-        };
-        entries.filter(is_half).map(|entry| entry.path()).filter(|path| is_over(path)).collect()
+    /// Builds whose failure is kept: key, and the run that had it.
+    pub(super) fn failed(&self) -> Vec<(Digest, RunId)> {
+        let keys = self.failures().into_iter().map(|(_, key)| key);
+        keys.filter_map(|key| self.failure(&key).map(|failed| (key, failed.run_id))).collect()
+    }
+
+    /// What is kept of a failed build takes so much of the disk.
+    pub(super) fn failure_bytes(&self, key: &Digest) -> u64 {
+        disk_bytes(&self.failure_path(key)) + disk_bytes(&self.dir.join(format!("{key}.failed.log")))
     }
 }
 

@@ -1,15 +1,23 @@
 //! Outputs that are found, built, shared, refused and evicted.
 
+mod room;
+
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use pikaci::{Digest, Event, Fault, JobId, JobRecord, JobSpec, JobStatus, OutputSpec, Provider, RunRecord};
+use jiff::Timestamp;
+use pikaci::{
+    Digest, Event, Fault, JobId, JobRecord, JobSpec, JobStatus, OutputSpec, PlanRecord, Provider, RunRecord,
+    RunWriter,
+};
 
 use super::store::{Store, UseError};
 use super::unpack::{UnpackError, unpack};
-use super::{PreparedBudget, evict, payload};
+use super::{PreparedBudget, evict, payload, seal};
 use crate::exam::{Fixture, local};
 use crate::executor::Executor;
 use crate::executor::sample_shell_job;
@@ -70,6 +78,9 @@ fn an_output_is_built_once_and_found_until_an_input_changes() {
     let first = passes(&fixture);
     let built = outputs(&fixture, &first).remove(0);
     assert_eq!((built.node_id.as_str(), built.is_hit), ("prepared/a", Some(false)));
+    let record = fs::read(Path::new(&built.realised_path).with_file_name("record.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["realised_path"], built.realised_path);
     let made_by = fs::read_to_string(Path::new(&built.realised_path).join("made-by")).unwrap();
     assert_eq!(made_by, first.run_id.as_str());
     assert_eq!(first.prepare_timings[0].node_id, "prepared/a");
@@ -129,6 +140,23 @@ fn runs_that_want_the_same_output_at_once_build_it_once() {
 }
 
 #[test]
+fn outputs_that_do_not_need_each_other_are_made_at_the_same_time() {
+    let fixture = Fixture::new();
+    let jobs = vec![maker("a", "true"), maker("b", "true"), user("unit", "true", &["a", "b"])];
+    // Neither ends before the run is cancelled, which is when both have begun.
+    let executor = scripted(&[("prepare.a", Script::Hang), ("prepare.b", Script::Hang)]);
+    let mut begun = Vec::new();
+    let (record, _) = fixture.run(fixture.request(jobs), executor, |event| {
+        if let Event::JobStarted { job, .. } = event {
+            begun.push(job.id.to_string());
+        }
+        begun.len() == 2
+    });
+    assert_eq!(begun, ["prepare.a", "prepare.b"]);
+    assert_eq!(record.outcome, Some(pikaci::Outcome::Cancelled));
+}
+
+#[test]
 fn a_build_that_fails_skips_what_needs_it_and_is_not_tried_again_until_somebody_asks() {
     let fixture = Fixture::new();
     let jobs = || vec![maker("a", "false"), user("unit", "true", &["a"]), sample_shell_job("other", "true")];
@@ -147,6 +175,35 @@ fn a_build_that_fails_skips_what_needs_it_and_is_not_tried_again_until_somebody_
     let (name, key) = store.failures().remove(0);
     assert_eq!(name, "a");
     store.remove(&key, "asked to").unwrap();
+    assert_eq!(play(&fixture, jobs(), scripted(&[])).status, pikaci::RunStatus::Passed);
+}
+
+#[test]
+fn a_build_that_failed_shows_its_log_again_and_is_tried_again_when_that_is_asked_for() {
+    let fixture = Fixture::new();
+    let command = "mkdir \"$PIKACI_ARTIFACTS/out\"; echo the log of the build; exit 3";
+    let jobs = || vec![maker("a", command), user("unit", "true", &["a"])];
+    let first = play(&fixture, jobs(), local(true));
+    let second = play(&fixture, jobs(), local(true));
+    let log = fixture.state.guest_log(&second.run_id, &job(&second, "prepare.a").id);
+    assert_eq!(fs::read_to_string(log).unwrap(), "the log of the build\n");
+    assert!(message(&second, "prepare.a").contains(&format!("pikaci rerun {} --failed", first.run_id)));
+    // A run that is repeated has it built, and so has one of nothing but the build.
+    let run_id = pikaci::RunId::random(jiff::Timestamp::now());
+    let request = rerun(&fixture.state, &first.run_id, run_id, true).unwrap();
+    let (third, _) = fixture.run(request, scripted(&[("prepare.a", Script::Exit(4))]), |_| false);
+    assert_eq!(job(&third, "prepare.a").exit_code, Some(4));
+    let alone = play(&fixture, vec![maker("a", command)], scripted(&[("prepare.a", Script::Exit(5))]));
+    assert_eq!(job(&alone, "prepare.a").exit_code, Some(5));
+    assert_eq!(job(&play(&fixture, jobs(), scripted(&[])), "prepare.a").exit_code, Some(5));
+    // What something else than its inputs may have decided counts for an hour.
+    let file = fs::read_dir(fixture.state.prepared_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.into_iter().find(|path| path.extension().is_some_and(|end| end == "json")).unwrap();
+    let mut failed: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let expires_at: Timestamp = failed["expires_at"].as_str().unwrap().parse().unwrap();
+    assert!((3500..=3600).contains(&(expires_at.as_second() - Timestamp::now().as_second())), "{expires_at}");
+    failed["expires_at"] = "2026-01-01T00:00:00Z".into();
+    fs::write(&file, failed.to_string()).unwrap();
     assert_eq!(play(&fixture, jobs(), scripted(&[])).status, pikaci::RunStatus::Passed);
 }
 
@@ -187,6 +244,11 @@ fn an_output_is_not_evicted_while_a_run_uses_it_and_leaves_a_tombstone_afterward
     let (record, _) = fixture.run(request, scripted(&[]), |event| {
         if matches!(event, Event::JobStarted { job, .. } if job.id.as_str() == "unit") {
             refusals.push(store.remove(&store.list()[0].key, "asked to").unwrap_err());
+            assert_eq!(
+                evict(&fixture.state, &none, true).unwrap().removed,
+                [],
+                "it promises what it can't do"
+            );
             refusals.extend(evict(&fixture.state, &none, false).unwrap().spared.into_iter().map(
                 |(_, why)| {
                     assert!(why.contains("in use"), "{why}");
@@ -219,6 +281,51 @@ fn an_output_is_not_evicted_while_a_run_uses_it_and_leaves_a_tombstone_afterward
 }
 
 #[test]
+fn a_sweep_does_not_take_what_a_guest_has_built_for_an_output_that_was_kept() {
+    let fixture = Fixture::new();
+    let request = fixture.request(vec![maker("a", "true")]);
+    let run_id = request.run_id.clone();
+    let mut writer = RunWriter::create(&fixture.state, &request.started(Timestamp::now())).unwrap();
+    let (target_id, secrets) = (None, Vec::new());
+    let plan =
+        PlanRecord { schema_version: 1, run_id: run_id.clone(), target_id, jobs: request.jobs, secrets };
+    writer.write_plan(&plan).unwrap();
+    let text = r#"{"id":"prepare.a","executor":"host_local","started_at":"2026-03-01T14:22:33Z"}"#;
+    let started: JobRecord = serde_json::from_str(text).unwrap();
+    let artifacts = fixture.state.artifacts_dir(&run_id, &started.id);
+    writer.append(&Event::JobStarted { run_id: run_id.clone(), job: started }).unwrap();
+    drop(writer);
+    fs::create_dir_all(&artifacts).unwrap();
+    let result = r#"{"status":"passed","exit_code":0,"started_at":"2026-03-01T14:22:33Z","finished_at":"2026-03-01T14:22:34Z"}"#;
+    fs::write(artifacts.join("result.json"), result).unwrap();
+    let half_made = Store::new(&fixture.state).new_folder(&run_id, "prepare.a", 1);
+    fs::create_dir_all(half_made.join("out")).unwrap();
+    crate::recover::sweep(&fixture.state).unwrap();
+    assert!(!half_made.exists());
+    let record = pikaci::load_run_record(&fixture.state, &run_id).unwrap();
+    assert_eq!(
+        (&job(&record, "prepare.a").status, &job(&record, "prepare.a").fault),
+        (&JobStatus::Failed, &Some(Fault::Infra)),
+        "{record:#?}"
+    );
+}
+
+#[test]
+fn who_builds_what_a_killed_run_had_begun_removes_what_that_left() {
+    let fixture = Fixture::new();
+    let key = outputs(&fixture, &passes(&fixture))[0].key.clone().unwrap();
+    let store = Store::new(&fixture.state);
+    store.remove(&key, "asked to").unwrap();
+    let gone = pikaci::RunId::random(Timestamp::now());
+    let half_made = store.new_folder(&gone, "prepare.a", 1);
+    fs::create_dir_all(half_made.join("out")).unwrap();
+    let lock = fixture.state.prepared_dir().join("locks").join(&key);
+    fs::write(lock, format!(r#"{{"run":"{gone}","job":"prepare.a"}}"#)).unwrap();
+    passes(&fixture);
+    assert!(!half_made.exists());
+}
+
+#[test]
 fn a_rerun_of_what_failed_has_its_outputs_again() {
     let fixture = Fixture::new();
     let jobs = vec![maker("a", "true"), user("unit", "true", &["a"]), sample_shell_job("other", "true")];
@@ -244,6 +351,14 @@ fn a_payload_manifest_is_used_when_it_can_be_and_is_a_warning_otherwise() {
         ("{", "EOF"),
         (r#"{"schema_version":2}"#, "of version 2, and this pikaci reads 1"),
         ("[]", "no schema_version"),
+        (r#"{"schema_version":1,"entries":{}}"#, "no list"),
+        (r#"{"schema_version":1,"entries":[{"name":"a","kind":"k"}]}"#, "no name, path or kind"),
+        (r#"{"schema_version":1,"entries":[{"name":"a","path":"../b","kind":"k"}]}"#, "within the output"),
+        (r#"{"schema_version":1,"entries":[{"name":"a","path":"/b","kind":"k"}]}"#, "within the output"),
+        (
+            r#"{"schema_version":1,"entries":[{"name":"a","path":"b","kind":"k"},{"name":"a","path":"c","kind":"k"}]}"#,
+            "two entries",
+        ),
     ] {
         fs::write(&manifest, text).unwrap();
         let read = payload::read(folder.path());
@@ -270,7 +385,56 @@ fn a_local_job_sees_the_output_where_the_manifest_says_and_cannot_change_it() {
     assert!(log.starts_with("content\nrun\n"), "{log}");
     let kept = Store::new(&fixture.state).list().remove(0);
     let tool = fs::metadata(kept.realised_path.join("bin/tool")).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::mode(&tool) & 0o7777, 0o555);
+    assert_eq!(tool.mode() & 0o7777, 0o555);
+}
+
+#[test]
+fn a_build_sees_its_inputs_and_nothing_else_of_the_tree() {
+    let fixture = Fixture::new();
+    let root = fixture.root();
+    fs::create_dir_all(root.join("scripts/deep")).unwrap();
+    fs::write(root.join("scripts/deep/build"), "#!/bin/sh\ncp $2 $1\n").unwrap();
+    fs::set_permissions(root.join("scripts/deep/build"), PermissionsExt::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("scripts/deep/build", root.join("link")).unwrap();
+    // Were it seen, what it holds on one branch would be in what is found for another.
+    fs::write(root.join("other"), "poison").unwrap();
+    let command = "mkdir \"$PIKACI_ARTIFACTS/out\"; find . -type f | sort; ./link \"$PIKACI_ARTIFACTS/out/tree\" file; test ! -e other";
+    let mut job_of = maker("a", command);
+    job_of.output.as_mut().unwrap().inputs =
+        vec!["file".to_owned(), "scripts/**".to_owned(), "link".to_owned()];
+    let check = "cat other /staged/a/tree";
+    let record = play(&fixture, vec![job_of, user("unit", check, &["a"])], local(true));
+    let log = |id: &str| fs::read_to_string(fixture.state.guest_log(&record.run_id, &job(&record, id).id));
+    assert_eq!(record.status, pikaci::RunStatus::Passed, "{:?}\n{record:#?}", log("prepare.a"));
+    assert_eq!(log("prepare.a").unwrap(), "./.pikaci-share\n./file\n./scripts/deep/build\n");
+    assert_eq!(log("unit").unwrap(), "poisoncontent\n");
+    assert!(!fixture.state.run_dir(&record.run_id).join("scratch").exists());
+}
+
+#[test]
+fn a_local_job_sees_what_its_output_of_nix_refers_to_and_nothing_else_of_the_store() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.root().join("tools")).unwrap();
+    fs::copy("/bin/busybox", fixture.root().join("tools/busybox")).expect("busybox-static is installed");
+    let expression = format!(
+        "let tools = \"${{./tools}}\"; in derivation {{ name = \"pika-local\"; system = \"{}-linux\"; \
+         builder = \"${{tools}}/busybox\"; args = [ \"sh\" \"-c\" ''b=${{tools}}/busybox; $b mkdir -p $out; $b ln -s $b $out/busybox'' ]; }}",
+        std::env::consts::ARCH
+    );
+    let mut job_of = maker("a", "nix build");
+    let output = job_of.output.as_mut().unwrap();
+    (output.provider, output.inputs) = (Provider::Nix, vec!["tools/**".to_owned()]);
+    output.nix = Some(pikaci::NixSource::Expression(expression));
+    let check = "/staged/a/busybox echo runs; ls /nix/store | wc -l";
+    let mut request = fixture.request(vec![job_of, user("unit", check, &["a"])]);
+    request.nix.path = std::env::var_os("PATH").unwrap();
+    let words = "experimental-features = nix-command flakes\nsubstituters =\n";
+    request.nix.environment =
+        vec![("NIX_CONFIG".into(), words.into()), ("HOME".into(), fixture.root().into())];
+    let (record, _) = fixture.run(request, local(true), |_| false);
+    let log = |id: &str| fs::read_to_string(fixture.state.guest_log(&record.run_id, &job(&record, id).id));
+    assert_eq!(record.status, pikaci::RunStatus::Passed, "{:?} {:?}", log("prepare.a"), log("unit"));
+    assert_eq!(log("unit").unwrap(), "runs\n2\n");
 }
 
 #[test]
@@ -281,6 +445,10 @@ fn an_output_that_is_none_is_the_builds_own_fault() {
         ("mkdir \"$PIKACI_ARTIFACTS/out\"; mkfifo \"$PIKACI_ARTIFACTS/out/pipe\"", "is a pipe"),
         ("ln -s /etc \"$PIKACI_ARTIFACTS/out\"", "is a file or link"),
         (
+            "mkdir \"$PIKACI_ARTIFACTS/out\"; cd \"$PIKACI_ARTIFACTS/out\"; name=$(printf %0250d 0); for i in $(seq 1 16); do mkdir $name; cd $name; done; mkdir $(printf %040d 0)",
+            "nested deeper",
+        ),
+        (
             "mkdir \"$PIKACI_ARTIFACTS/out\"; echo > \"$PIKACI_ARTIFACTS/out/.pikaci-share\"",
             "pikaci's own name",
         ),
@@ -289,6 +457,7 @@ fn an_output_that_is_none_is_the_builds_own_fault() {
         let made = job(&record, "prepare.a");
         assert_eq!((made.attempts.len(), &made.fault), (1, &Some(Fault::Job)), "{made:?}");
         assert!(message(&record, "prepare.a").contains(why), "{made:?}");
+        assert_ne!(made.exit_code, Some(0), "it reads as if it had passed");
     }
     let record = play(
         &fixture,
@@ -345,6 +514,8 @@ fn a_hostile_archive_reaches_nothing_outside_of_its_folder() {
             "hard link through",
             vec![top, (Kind::Symlink, "out/d", "/etc"), (Kind::Link, "out/x", "out/d/passwd")],
         ),
+        ("hard link to nothing", vec![top, (Kind::Link, "out/x", "out/none")]),
+        ("twice the same", vec![top, (Kind::Regular, "out/x", ""), (Kind::Regular, "out/x", "")]),
         ("device", vec![top, (Kind::Char, "out/null", "")]),
         ("pipe", vec![top, (Kind::Fifo, "out/pipe", "")]),
     ]);
@@ -364,4 +535,68 @@ fn a_hostile_archive_reaches_nothing_outside_of_its_folder() {
     ];
     assert_eq!(unpack(archive(&good).as_slice(), &folder).unwrap().entries, 4);
     assert!(matches!(unpack(archive(&[]).as_slice(), &folder), Err(UnpackError::Nothing)));
+}
+
+/// A header of an entry that says that so many bytes follow.
+fn header(kind: tar::EntryType, name: &str, bytes: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_path(name).unwrap();
+    header.set_mode(0o644);
+    header.set_mtime(981_173_106);
+    header.set_size(bytes);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+#[test]
+fn an_archive_costs_the_host_no_more_memory_and_disk_than_it_is_worth() {
+    use tar::EntryType as Kind;
+    const BYTES: u64 = 256 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let top = archive(&[(Kind::Directory, "out/", "")])[..512].to_vec();
+    let refused = |archive: &mut dyn Read| match unpack(archive, &folder.path().join("refused")) {
+        Err(UnpackError::Refused { reason }) => reason,
+        other => panic!("{other:?}"),
+    };
+    // A name without an end would be held in memory.
+    for kind in [Kind::GNULongName, Kind::GNULongLink, Kind::XHeader] {
+        let _ = fs::remove_dir_all(folder.path().join("refused"));
+        let name = header(kind, "long", BYTES);
+        let start = top.chain(name.as_slice());
+        let reason = refused(&mut start.chain(std::io::repeat(b'a').take(BYTES)));
+        assert!(reason.contains("more than a name may be long"), "{kind:?}: {reason}");
+    }
+    // What follows the end may have none either.
+    let _ = fs::remove_dir_all(folder.path().join("refused"));
+    refused(&mut archive(&[(Kind::Directory, "out/", "")]).chain(std::io::repeat(0)));
+    let _ = fs::remove_dir_all(folder.path().join("refused"));
+    refused(&mut std::io::repeat(b'a'));
+    // Nothing but zeros takes no room.
+    let holes = header(Kind::Regular, "out/holes", BYTES);
+    let archive = top.chain(holes.as_slice()).chain(std::io::repeat(0).take(BYTES + 1024));
+    assert_eq!(unpack(archive, &folder.path().join("holes")).unwrap().bytes, BYTES);
+    let metadata = fs::metadata(folder.path().join("holes/holes")).unwrap();
+    assert_eq!(metadata.len(), BYTES);
+    assert!(metadata.blocks() * 512 < BYTES / 100, "{metadata:?}");
+    assert_eq!(metadata.mtime(), 981_173_106);
+    // Nor does it weigh anything.
+    assert!(
+        seal::seal(&folder.path().join("holes"), "a", &Digest::from_bytes([0; 32])).unwrap() < BYTES / 100
+    );
+    fs::File::create(folder.path().join("huge")).unwrap().set_len(1 << 40).unwrap();
+    let huge = seal::seal(folder.path(), "a", &Digest::from_bytes([0; 32]));
+    assert!(matches!(huge, Err(seal::SealError::TooMuch)), "{huge:?}");
+}
+
+#[test]
+fn an_archive_that_is_cut_off_is_no_fault_of_the_build() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = archive(&[(tar::EntryType::Directory, "out/", "")])[..512].to_vec();
+    whole.extend(header(tar::EntryType::Regular, "out/file", 5000));
+    whole.extend([7; 5000]);
+    for bytes in [1100, 700, 300] {
+        let cut = unpack(&whole[..bytes], &folder.path().join(bytes.to_string()));
+        assert!(matches!(cut, Err(UnpackError::Io(_))), "{bytes}: {cut:?}");
+    }
 }

@@ -95,7 +95,7 @@ impl RunRequest {
         names.iter().find(|name| self.lost_secrets.contains(name)).cloned()
     }
 
-    pub(super) fn started(&self, now: Timestamp) -> Event {
+    pub(crate) fn started(&self, now: Timestamp) -> Event {
         Event::RunStarted {
             run_id: self.run_id.clone(),
             created_at: now,
@@ -119,6 +119,11 @@ impl RunRequest {
             base: self.base.clone(),
             git_deadline: GIT_DEADLINE,
         }
+    }
+
+    /// Whether builds that failed before are to be tried again: somebody repeats a run, or names the build itself.
+    pub(super) fn asks_for_builds(&self) -> bool {
+        self.rerun_of.is_some() || self.jobs.iter().all(|job| job.output.is_some())
     }
 
     /// Whether the target is meant by these changes. Without a base, whatever a person names is run.

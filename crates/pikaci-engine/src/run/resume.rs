@@ -3,18 +3,21 @@
 //! Invariants: who resumes holds the run's lock, so nothing runs twice at once; a run that somebody wanted to end starts
 //! nothing more.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use pikaci::store::load_plan;
+use pikaci::store::{load_plan, load_prepared_outputs_record};
 use pikaci::{
-    Event, GuestExit, JobId, JobRecord, JobStatus, RunId, RunRecord, RunStatus, RunWriter, StateRoot,
-    StoreError,
+    Event, GuestExit, JobId, JobRecord, JobStatus, PreparedOutputRecord, RunId, RunRecord, RunStatus,
+    RunWriter, StateRoot, StoreError,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{Backoff, End, Frozen, Input, Observer, Run, RunRequest};
 use crate::dispatch::{Dispatch, Reached};
 use crate::executor::{Attempt, Execution, Executor, Phases};
-use crate::prepared::NixConfig;
+use crate::prepared::{NixConfig, Realised, Store};
 use crate::recover::read_result_in;
 use crate::secrets::Secrets;
 use crate::snapshot;
@@ -53,7 +56,7 @@ pub async fn resume(
     run_id: &RunId,
     slots: usize,
     nix: NixConfig,
-    executor: std::sync::Arc<dyn Executor>,
+    executor: Arc<dyn Executor>,
     observer: Observer<'_>,
     cancel: &CancellationToken,
 ) -> Result<RunRecord, ResumeError> {
@@ -92,12 +95,16 @@ pub async fn resume(
     let _ = executor.check(&request.jobs).await;
     let mut dispatch = Dispatch::new(&request.jobs, request.slots, request.backoff);
     let mut orphans = Vec::new();
+    let mut held = held(&request);
     for job in &record.jobs {
-        let reached = reached(job);
-        // An output that was there is found again, and held.
-        let is_maker = request.jobs.iter().any(|spec| spec.id == job.id && spec.output.is_some());
-        if is_maker && reached == (Reached::Ended { has_passed: true }) {
-            continue;
+        let mut reached = reached(job);
+        let made = request.jobs.iter().filter(|spec| spec.id == job.id).find_map(|spec| spec.output.as_ref());
+        if let Some(output) = made
+            && reached == (Reached::Ended { has_passed: true })
+            && !held.contains_key(&output.name)
+        {
+            // It is gone: it is had again, as another attempt.
+            reached = Reached::Failed { attempts: attempts(job) };
         }
         dispatch.restore(&job.id, reached);
         if let Reached::Running { attempt: number } = reached {
@@ -113,6 +120,10 @@ pub async fn resume(
     }
     let mut run = Run::new(writer, observer, request, executor);
     run.is_cancelled = is_cancelled;
+    for (name, (realised, record)) in std::mem::take(&mut held) {
+        run.outputs.insert(name, realised);
+        run.output_records.push(record);
+    }
     let message = "taken up again: the pikaci that ran it was gone".to_owned();
     run.append(&Event::Notice { run_id: run_id.clone(), message })?;
     run.dispatch(dispatch, orphans, &frozen, &cancel).await?;
@@ -121,8 +132,24 @@ pub async fn resume(
     Ok(run.writer.record().clone())
 }
 
+/// The outputs that the run had, as far as they are there, held again under what was written of them.
+fn held(request: &RunRequest) -> BTreeMap<String, (Arc<Realised>, PreparedOutputRecord)> {
+    let store = Store::new(&request.state);
+    let record = load_prepared_outputs_record(&request.state, &request.run_id).ok().flatten();
+    let records = record.into_iter().flat_map(|record| record.outputs);
+    let held = records.filter_map(|record| {
+        let realised = store.take(record.key.as_ref()?)?;
+        Some((realised.kept.name.clone(), (Arc::new(realised), record)))
+    });
+    held.collect()
+}
+
+fn attempts(job: &JobRecord) -> u32 {
+    u32::try_from(job.attempts.len()).unwrap_or(u32::MAX)
+}
+
 fn reached(job: &JobRecord) -> Reached {
-    let attempts = u32::try_from(job.attempts.len()).unwrap_or(u32::MAX);
+    let attempts = attempts(job);
     match job.status {
         JobStatus::Running => {
             // Its attempt is in the list already when it had failed and another was to follow.

@@ -6,11 +6,11 @@ use std::ops::Range;
 use super::leaf::Name;
 use super::needs;
 use super::paths::PathFilter;
-use super::prepared;
 use super::problem::Problems;
 use super::raw::{RawConcurrency, RawJob, RawManifest, RawSettings, RawTarget};
 use super::table::{Located, Table};
 use super::{Concurrency, JOBS_MAX, Manifest, PreparedSpec, Target, Trigger, VERSION};
+use super::{prepared, secrets};
 use crate::id::{JobId, TargetId};
 use crate::job::{InstanceType, JobCommand, JobSpec};
 
@@ -41,7 +41,8 @@ pub(super) fn manifest(raw: RawManifest, problems: &mut Problems<'_>) -> Manifes
             "the manifest has no target; write [targets.pre-merge] and its [[targets.pre-merge.jobs]]",
         );
     }
-    Manifest { targets, prepared: outputs }
+    let secrets = secrets::policies(raw.secrets, problems);
+    Manifest { targets, prepared: outputs, secrets }
 }
 
 /// Notes a version that this program does not read.

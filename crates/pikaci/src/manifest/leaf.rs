@@ -16,7 +16,7 @@ use super::quantity;
 use super::table::{Located, Read, kind, shown};
 use super::{ENTRIES_MAX, Trigger};
 use crate::guest::STAGED_PATH;
-use crate::id::JobId;
+use crate::id::{JobId, TargetId};
 use crate::job::{InstanceType, JobCommand, Provider, SECRET_NAME_BYTES_MAX};
 
 /// The longest command, in bytes.
@@ -48,6 +48,7 @@ described! {
     Name: { "type": "string", "pattern": NAME_PATTERN }
     SecretName: { "type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$" }
     JobId: { "type": "string", "pattern": NAME_PATTERN }
+    TargetId: { "type": "string", "pattern": NAME_PATTERN }
     Timeout: { "type": "string", "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2 }
     Memory: { "type": "string", "pattern": "^[0-9]+(KiB|MiB|GiB|TiB)$" }
     Count: { "type": "integer", "minimum": 1, "maximum": COUNT_MAX }
@@ -118,6 +119,18 @@ impl Read for JobId {
     ) -> Option<JobId> {
         let text = String::read(key, value, span, problems)?;
         noted(JobId::parse(&text), span, problems)
+    }
+}
+
+impl Read for TargetId {
+    fn read(
+        key: &str,
+        value: &DeValue<'_>,
+        span: &Range<usize>,
+        problems: &mut Problems<'_>,
+    ) -> Option<TargetId> {
+        let text = String::read(key, value, span, problems)?;
+        noted(TargetId::parse(&text), span, problems)
     }
 }
 

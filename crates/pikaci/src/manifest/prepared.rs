@@ -8,7 +8,7 @@ use super::leaf::Name;
 use super::nearest::{listed, nearest};
 use super::problem::Problems;
 use super::raw::{RawPrepared, RawSettings};
-use super::table::Located;
+use super::table::{Located, shown};
 use super::{Manifest, PreparedSpec};
 use crate::guest::STAGED_PATH;
 use crate::id::{JobId, TargetId};
@@ -40,8 +40,15 @@ pub(super) fn outputs(
     for (Located { value: name, span }, raw) in raw {
         let id = match JobId::parse(&format!("{JOB_PREFIX}{name}")) {
             Ok(id) => id,
-            Err(error) => {
-                problems.push(&span, error.to_string());
+            Err(_) => {
+                problems.push(
+                    &span,
+                    format!(
+                        "`{}` can't be the name of an output; use 1 to 56 letters, digits, '-', '_' and '.', the first a letter or digit, \
+                         and no `..`",
+                        shown(&name)
+                    ),
+                );
                 continue;
             }
         };
@@ -168,9 +175,21 @@ pub(super) fn check_names<'n>(
 
 impl Manifest {
     /// The jobs, with those before them that make what they need prepared.
-    pub(super) fn with_prepared(&self, target: &TargetId, mut jobs: Vec<JobSpec>) -> Vec<JobSpec> {
+    pub(super) fn with_prepared(&self, target: &TargetId, jobs: Vec<JobSpec>) -> Vec<JobSpec> {
+        let names = jobs.iter().flat_map(|job| job.prepared.clone()).collect();
+        self.making(target, names, jobs)
+    }
+
+    /// The job that makes an output, with those that make what it needs; `None`: that is not the name of one.
+    pub(super) fn maker(&self, target: &TargetId, job: &str) -> Option<Vec<JobSpec>> {
+        let name = job.strip_prefix(JOB_PREFIX)?;
+        self.find_prepared(name)?;
+        Some(self.making(target, vec![name.to_owned()], Vec::new()))
+    }
+
+    /// The jobs, with those before them that make these outputs and what they need.
+    fn making(&self, target: &TargetId, mut open: Vec<String>, mut jobs: Vec<JobSpec>) -> Vec<JobSpec> {
         let mut making: BTreeMap<&str, JobSpec> = BTreeMap::new();
-        let mut open: Vec<String> = jobs.iter().flat_map(|job| job.prepared.clone()).collect();
         while let Some(name) = open.pop() {
             if let Some(spec) = self.find_prepared(&name)
                 && !making.contains_key(spec.output.name.as_str())

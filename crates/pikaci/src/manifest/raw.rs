@@ -11,7 +11,7 @@ use super::Trigger;
 use super::leaf::{Command, Count, Environment, Image, Memory, Mount, Name, SecretName, Timeout, Word};
 use super::paths::Globs;
 use super::table::{AtLeastOne, Located, ReadTable, Table, TableReader};
-use crate::id::JobId;
+use crate::id::{JobId, TargetId};
 use crate::job::{InstanceType, Provider};
 
 /// The value of a key, if there is one.
@@ -34,6 +34,20 @@ pub(super) struct RawManifest {
     /// What is built once and mounted into the jobs that name it, by name.
     #[schemars(with = "Option<BTreeMap<String, RawPrepared>>")]
     pub(super) prepared: Vec<(Located<String>, RawPrepared)>,
+    /// Which lanes of a forge get which secrets, by name. Counts on the default branch alone.
+    #[schemars(with = "Option<BTreeMap<String, RawSecret>>")]
+    pub(super) secrets: Vec<(Located<String>, RawSecret)>,
+}
+
+/// Who gets a secret.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename = "Secret", deny_unknown_fields)]
+pub(super) struct RawSecret {
+    /// Patterns of the branches whose lanes get it, such as "main" or "release/*".
+    #[schemars(required)]
+    pub(super) branches: Entry<AtLeastOne<Globs>>,
+    /// The targets that get it. Default: all.
+    pub(super) targets: Entry<List<TargetId>>,
 }
 
 /// A group of jobs that are run and judged together.
@@ -154,6 +168,7 @@ impl ReadTable for RawManifest {
             defaults: table.entry("defaults"),
             targets: table.named("targets"),
             prepared: table.named("prepared"),
+            secrets: table.named("secrets"),
         }
     }
 
@@ -163,6 +178,21 @@ impl ReadTable for RawManifest {
             "env" | "image" | "timeout" => Some("what holds for every job belongs below [defaults]"),
             _ => None,
         }
+    }
+}
+
+impl ReadTable for RawSecret {
+    const EXAMPLE: &str = "{ branches = [\"main\"] }";
+
+    fn read_table(table: &mut TableReader<'_, '_, '_>) -> RawSecret {
+        RawSecret {
+            branches: table.required("branches", "branches = [\"main\"]"),
+            targets: table.entry("targets"),
+        }
+    }
+
+    fn remedy(key: &str) -> Option<&'static str> {
+        matches!(key, "value" | "secret").then_some("a secret's content is set in the forge, never here")
     }
 }
 

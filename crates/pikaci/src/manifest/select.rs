@@ -51,7 +51,7 @@ fn remedy(similar: Option<&str>, known: &[String], introduction: &str) -> String
 }
 
 impl Manifest {
-    /// Finds what `target` or `target/job` names. Path filters have no say: what is named is run.
+    /// Finds what `target` or `target/job` names; the job may be one that makes a prepared output. Path filters have no say: what is named is run.
     pub fn select(&self, text: &str) -> Result<Selection<'_>, SelectError> {
         let (target_name, job_name) = match text.split_once('/') {
             Some((target, job)) => (target, Some(job)),
@@ -64,7 +64,10 @@ impl Manifest {
             .ok_or_else(|| self.unknown_target(text, target_name))?;
         let jobs = match job_name {
             None => target.jobs.clone(),
-            Some(name) => target.with_needs(name)?,
+            Some(name) => match self.maker(&target.id, name) {
+                Some(jobs) => return Ok(Selection { target, jobs }),
+                None => target.with_needs(name)?,
+            },
         };
         Ok(Selection { target, jobs: self.with_prepared(&target.id, jobs) })
     }

@@ -590,6 +590,10 @@ inputs = ["src/**"]
     let needs = |at: usize| jobs[at].needs.iter().map(JobId::as_str).collect::<Vec<_>>();
     assert_eq!(needs(0), ["prepare.tools"]);
     assert_eq!(needs(2), ["format", "prepare.tests"]);
+    // By themselves, as `pikaci why` offers them.
+    let alone = manifest.select("t/prepare.tests").unwrap().jobs;
+    assert_eq!(ids(&alone), ["prepare.tests", "prepare.tools"]);
+    assert!(manifest.select("t/prepare.none").is_err());
     assert_eq!(needs(3), Vec::<&str>::new());
     assert_eq!((jobs[0].instance, jobs[0].memory_bytes), (InstanceType::Container, 512 << 20));
     assert_eq!(jobs[0].artifacts, Vec::<String>::new());
@@ -636,4 +640,40 @@ prepared = ["a"]
       10 | [prepared.b]
          |           ^
     "#);
+}
+
+#[test]
+fn a_policy_of_secrets_names_branches_and_maybe_targets() {
+    let manifest = Manifest::parse(
+        "version = 1
+[targets]
+t.jobs = [{ id = \"a\", command = \"true\", secrets = [\"DEPLOY\"] }]
+[secrets]
+DEPLOY = { branches = [\"main\", \"release/*\"], targets = [\"t\"] }
+OTHER = { branches = [\"**\"] }
+",
+    )
+    .unwrap();
+    let given = |branch: &str, target: &str| -> Vec<String> {
+        let target = TargetId::parse(target).unwrap();
+        manifest.list_secrets_for(branch, &target).map(str::to_owned).collect()
+    };
+    assert_eq!(given("main", "t"), ["DEPLOY", "OTHER"]);
+    assert_eq!(given("release/1", "t"), ["DEPLOY", "OTHER"]);
+    assert_eq!(given("release/1/evil", "t"), ["OTHER"]);
+    assert_eq!(given("mainly", "t"), ["OTHER"]);
+    assert_eq!(given("main", "u"), ["OTHER"]);
+    let wrong = Manifest::parse(
+        "version = 1
+targets.t.jobs = [{ id = \"a\", command = \"true\", secrets = [\"../x\"] }]
+[secrets.DEPLOY]
+value = \"hunter22\"
+",
+    );
+    let words = wrong.unwrap_err().to_string();
+    for word in
+        ["\"../x\" is not the name of a secret", "`branches` is missing", "set in the forge, never here"]
+    {
+        assert!(words.contains(word), "{words}");
+    }
 }

@@ -13,6 +13,7 @@ mod forge_push;
 mod forge_restart;
 mod forge_rules;
 mod forge_safety;
+mod forge_secrets;
 mod incus_run;
 mod local;
 mod manifest;

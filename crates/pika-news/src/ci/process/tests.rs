@@ -29,6 +29,7 @@ impl Fixture {
         let stderr = self.path("stderr");
         let arguments = ["script.sh", "--run-id", self.run.as_str()].map(str::to_owned).to_vec();
         let invocation = Invocation {
+            input: None,
             pikaci: &self.pikaci,
             arguments,
             folder: self.folder.path(),
@@ -112,6 +113,7 @@ async fn a_call_that_takes_too_long_is_ended() {
     let fixture = fixture("sleep 1000");
     let stderr = fixture.path("stderr");
     let invocation = Invocation {
+        input: None,
         pikaci: &fixture.pikaci,
         arguments: vec!["script.sh".to_owned()],
         folder: fixture.folder.path(),

@@ -40,6 +40,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         ci: CiConfig::default(),
         tutorial: TutorialConfig::default(),
         metrics: Default::default(),
+        secrets: Default::default(),
         repositories: vec![RepositoryConfig {
             name: REPOSITORY.to_owned(),
             path: git_dir.to_owned(),
@@ -153,9 +154,15 @@ impl Fixture {
 
     /// A forge whose tutorials are written so.
     pub(super) async fn with_tutorial(tutorial: TutorialConfig) -> Fixture {
+        Fixture::with_config(|config| config.tutorial = tutorial).await
+    }
+
+    /// A forge that is configured otherwise.
+    pub(super) async fn with_config(change: impl FnOnce(&mut Config)) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let git_dir = folder.path().join("git/sample.git");
-        let config = Config { tutorial, ..forge_test_config_with_git_dir(folder.path(), &git_dir) };
+        let mut config = forge_test_config_with_git_dir(folder.path(), &git_dir);
+        change(&mut config);
         let store = Store::open(&folder.path().join("forge.sqlite")).unwrap();
         let pikaci = PikaciProgram { program: "/nonexistent".into(), environment: Vec::new() };
         let ci = Ci::new(config.ci.clone(), pikaci);

@@ -16,6 +16,7 @@ use tower::ServiceExt as _;
 
 use super::fixture::{Fixture, MANIFEST, REPOSITORY, run_id, write_pikaci_run_fixture};
 use crate::auth::{Audit, Role, Scope, Scopes, User};
+use crate::secrets::SealedSecret;
 use crate::store::{AddedSshKey, NewSshKey};
 
 /// What a route needs.
@@ -146,6 +147,9 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/api/forge/repositories", SignedIn, ""),
         row("GET", "/news/api/forge/repository/{name}/branches", Read, ""),
         row("GET", "/news/api/forge/repository/{name}/members", Administer, ""),
+        row("GET", "/news/api/forge/repository/{name}/secrets", Administer, ""),
+        row("PUT", "/news/api/forge/repository/{name}/secrets/{secret}", Administer, "{}"),
+        row("DELETE", "/news/api/forge/repository/{name}/secrets/{secret}", Administer, ""),
         row("PUT", "/news/api/forge/repository/{name}/members/{user}", Administer, "{\"role\":\"none\"}"),
         row("DELETE", "/news/api/forge/repository/{name}/members/{user}", Administer, ""),
         row("GET", "/news/api/forge/repository/{name}/audit", Administer, ""),
@@ -345,6 +349,12 @@ impl Matrix {
             let added = self.fixture.forge.store().add_ssh_key(key, audit(), 1).await.unwrap();
             let AddedSshKey::Added(id) = added else { panic!("{added:?}") };
             text = text.replace("{id}", &id.to_string());
+        }
+        if text.contains("secrets/{secret}") {
+            let sealed = SealedSecret { nonce: vec![1], ciphertext: vec![2], key_id: "none".to_owned() };
+            let repository = self.fixture.forge.hosted(REPOSITORY).unwrap().id;
+            let store = self.fixture.forge.store();
+            store.set_secret(repository, "secret".to_owned(), sealed, audit(), 1).await.unwrap();
         }
         text.replace(['{', '}'], "")
     }

@@ -14,6 +14,7 @@ use crate::snapshot::remove_tree;
 /// Where programs are in the images that keep the contract.
 const PATH: &str = "/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CHUNKS_WAITING_MAX: usize = 16;
+const NOT_FOUND: i32 = 127;
 const WORDS_BYTES_MAX: usize = 4096;
 
 /// Why an output can't be had.
@@ -40,21 +41,30 @@ pub(super) async fn take(client: &Client, instance: &str, out: &Path) -> Result<
         unpack(Chunks { receiver, current: Vec::new(), at: 0 }, &folder)
     });
     let mut said = Vec::new();
+    let mut is_whole = true;
     while let Some(output) = exec.read().await.map_err(lost)? {
         match output {
             // Nobody unpacks any more: what was wrong is said below.
-            ExecOutput::Stdout(bytes) if sender.send(bytes.to_vec()).await.is_err() => break,
+            ExecOutput::Stdout(bytes) if sender.send(bytes.to_vec()).await.is_err() => {
+                is_whole = false;
+                break;
+            }
             ExecOutput::Stdout(_) => {}
             ExecOutput::Stderr(bytes) if said.len() < WORDS_BYTES_MAX => said.extend_from_slice(&bytes),
             ExecOutput::Stderr(_) => {}
         }
     }
     drop(sender);
+    // Where more is to come, it may be without an end: dropped, it ends.
+    let code = if is_whole { Some(exec.wait().await.map_err(|error| described(&error))) } else { None };
     let unpacked = unpacking.await.map_err(|error| TakeError::Infra(error.to_string()))?;
-    let code = exec.wait().await.map_err(|error| described(&error));
     match unpacked {
-        Ok(unpacked) if code == Ok(0) => {
+        Ok(unpacked) if code == Some(Ok(0)) => {
             Ok(format!("took the output: {} files and folders, {} bytes", unpacked.entries, unpacked.bytes))
+        }
+        // What a shell and Incus say of a program that there is not.
+        Err(UnpackError::Nothing) if code == Some(Ok(NOT_FOUND)) => {
+            Err(TakeError::Infra(format!("the image has no `tar` in {PATH}")))
         }
         // Sealing says that there is none, as the job's fault.
         Err(UnpackError::Nothing) => Ok("it left no output".to_owned()),

@@ -19,8 +19,9 @@ use crate::executor::Attempt;
 pub(super) const HOME: &str = "/home/pikaci";
 
 /// Programs and libraries.
-const SYSTEM: [&str; 9] =
-    ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store"];
+const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"];
+/// Nix' store: a job sees the paths that its outputs refer to, and all of it only where the host's own programs are in it.
+const STORE: &str = "/nix/store";
 /// What programs read of `/etc`. Never accounts' passwords, keys, or anybody's configuration of credentials.
 const CONFIGURATION: [&str; 21] = [
     "/etc/alternatives",
@@ -82,6 +83,10 @@ impl Sandbox<'_> {
         for path in SYSTEM {
             arguments.system(Path::new(path));
         }
+        let has_store = needs_store(self.config);
+        if has_store {
+            arguments.system(Path::new(STORE));
+        }
         arguments.add(&[
             "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/var/tmp",
         ]);
@@ -104,8 +109,8 @@ impl Sandbox<'_> {
         arguments.read_only(&self.config.runner, Path::new(RUN_BINARY));
         arguments.read_only(&self.attempt.snapshot_dir, Path::new(SNAPSHOT_PATH));
         for share in &self.attempt.shares {
-            // The sandbox has the host's store as it is.
-            if !share.path.starts_with("/nix/store/") {
+            // Where the sandbox has the host's store as it is, it has these.
+            if !(has_store && Path::new(&share.path).starts_with(STORE)) {
                 arguments.read_only(&share.source, Path::new(&share.path));
             }
         }
@@ -147,6 +152,11 @@ impl Arguments {
             Err(_) => self.read_only(path, path),
         }
     }
+}
+
+fn needs_store(config: &LocalConfig) -> bool {
+    let is_in_store = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|path| path.starts_with(STORE));
+    config.path_folders.iter().chain([&config.runner, &PathBuf::from("/bin/sh")]).any(is_in_store)
 }
 
 /// The folders below the user's home that tools need, when something there is on the path.

@@ -97,6 +97,36 @@ fn the_forge_may_do_little_and_less_where_jobs_run_elsewhere() {
     assert_eq!(forge["off"], json!({}));
 }
 
+/// The keys of a unit file and their values.
+fn settings(unit: &str) -> std::collections::BTreeMap<String, String> {
+    let service = unit.split("\n[Service]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let pairs = service.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn the_unit_for_other_systems_is_as_hard_as_the_one_of_nixos() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = fs::read_to_string(root.join("packaging/systemd/pika-news.service")).unwrap();
+    let installed = text.replace("/usr/local/bin/pika-news", "/bin/true");
+    assert_eq!(complaints(&installed), "");
+    assert!(exposes_at_most(&installed, 50));
+    let ours = settings(&text);
+    for (key, value) in evaluated()["forge"]["local"]["serviceConfig"].as_object().unwrap() {
+        // What is started, and where its secrets come from, is each system's own.
+        if key.starts_with("ExecStart") || key == "LoadCredential" {
+            continue;
+        }
+        let words = |value: &Value| match value {
+            Value::Bool(true) => "yes".to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            other => other.to_string(),
+        };
+        assert_eq!(ours.get(key).map(String::as_str), Some(words(value).as_str()), "{key}");
+    }
+}
+
 #[test]
 fn secrets_reach_the_forge_as_credentials_and_never_through_the_store() {
     let forge = &evaluated()["forge"];

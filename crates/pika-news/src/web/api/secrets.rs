@@ -1,0 +1,65 @@
+//! Secrets of a repository, for its administrators. Their content is never sent back.
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::actions::unreadable;
+use crate::auth::{Action, Resource};
+use crate::store::SecretRow;
+use crate::web::Web;
+use crate::web::error::{ApiError, WebError};
+use crate::web::extract::Path;
+use crate::web::viewer::{Viewer, must};
+
+/// A secret's content: text, or base64 of anything else.
+#[derive(Deserialize)]
+pub(super) struct Content {
+    value: Option<String>,
+    value_base64: Option<String>,
+}
+
+/// `GET /news/api/forge/repository/{name}/secrets`
+pub(super) async fn list(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(repository): Path<String>,
+) -> Result<Json<Vec<SecretRow>>, ApiError> {
+    must(&viewer, Action::Administer, Resource::Repository(&repository))?;
+    Ok(Json(web.forge().secrets(&repository).await?))
+}
+
+/// `PUT /news/api/forge/repository/{name}/secrets/{secret}` with `{"value": …}` or `{"value_base64": …}`
+pub(super) async fn set(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path((repository, secret)): Path<(String, String)>,
+    body: Result<Json<Content>, JsonRejection>,
+) -> Result<StatusCode, ApiError> {
+    must(&viewer, Action::Administer, Resource::Repository(&repository))?;
+    let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
+    let content = match (body.value, body.value_base64) {
+        (Some(text), None) => text.into_bytes(),
+        (None, Some(encoded)) => {
+            STANDARD.decode(encoded).map_err(|_| WebError::bad_request("`value_base64` is not base64"))?
+        }
+        _ => return Err(WebError::bad_request("give `value` or `value_base64`").into()),
+    };
+    web.forge().set_secret(&repository, &secret, &content, &viewer.user.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /news/api/forge/repository/{name}/secrets/{secret}`
+pub(super) async fn remove(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path((repository, secret)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    must(&viewer, Action::Administer, Resource::Repository(&repository))?;
+    web.forge().remove_secret(&repository, &secret, &viewer.user.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
