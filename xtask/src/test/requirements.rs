@@ -18,6 +18,8 @@ struct Requirement {
 
 const REQUIREMENTS: [Requirement; 11] = [
     Requirement { program: "git", package: "git" },
+    // What git reaches the forge over SSH with.
+    Requirement { program: "ssh", package: "openssh-client" },
     // The sandbox of the local executor.
     Requirement { program: "bwrap", package: "bubblewrap" },
     // The virtual machine: what runs it, what is in it, and what its virtiofsd is built with.
