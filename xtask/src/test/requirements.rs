@@ -16,7 +16,7 @@ struct Requirement {
     package: &'static str,
 }
 
-const REQUIREMENTS: [Requirement; 11] = [
+const REQUIREMENTS: [Requirement; 12] = [
     Requirement { program: "git", package: "git" },
     // What git reaches the forge over SSH with.
     Requirement { program: "ssh", package: "openssh-client" },
