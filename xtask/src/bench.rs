@@ -12,6 +12,7 @@ mod lane;
 mod log_throughput;
 mod prepared;
 mod process;
+mod push;
 mod run_true;
 mod scale;
 mod snapshot;
@@ -51,7 +52,7 @@ impl Bench {
 
 type Entry = (&'static str, &'static str, fn(&Bench) -> Result<Vec<Figure>>);
 
-const BENCHES: [Entry; 8] = [
+const BENCHES: [Entry; 9] = [
     ("run-true", "`pikaci run` of a job that runs `true`, against act in host mode", run_true::bench),
     ("snapshot", "a tree of 20,000 files, first and unchanged, against `git worktree add`", snapshot::bench),
     ("log", "a job that prints 200 MB, against the same command piped into a file", log_throughput::bench),
@@ -63,13 +64,14 @@ const BENCHES: [Entry; 8] = [
         "a forge with a long history, against a young one and against nginx; many watchers",
         scale::bench,
     ),
+    ("push", "a push of 100 MB over HTTP and SSH, against one into a bare folder", push::bench),
     ("lane", "push to verdict against buildbot; memory of the forge; push to first log line", lane::bench),
 ];
 
 /// Which benches are run, and how.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// run-true, snapshot, log, tutorial, incus, prepared, scale or lane; all of them when none is named.
+    /// run-true, snapshot, log, tutorial, incus, prepared, scale, push or lane; all of them when none is named.
     names: Vec<String>,
     /// Counted runs of each side; slow benches take fewer.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(3..=1000))]

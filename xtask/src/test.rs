@@ -69,6 +69,7 @@ fn run_beside(daemon: incus::Starting) -> Result<Tally> {
     let variables = [
         daemon.as_ref().ok().map(incus::variable),
         guest_runner.as_ref().ok().map(|program| (guest_runner::VARIABLE, program.into())),
+        Some((requirements::python::VARIABLE, requirements::python::programs()?.into())),
     ];
     let mut tally = run_tests(variables.into_iter().flatten())?;
     tally.add(counted(guest_runner.map(drop)));

@@ -7,6 +7,7 @@ mod access;
 mod accounts;
 mod audit;
 mod authorization;
+mod oidc;
 mod secret;
 mod ssh_keys;
 
@@ -20,6 +21,7 @@ pub use access::{Action, Decision, Principal, PublicRepositories, Refused, Resou
 pub use accounts::{Account, OPERATOR};
 pub use audit::{Audit, AuditEntry};
 pub use authorization::{Presented, SESSION_COOKIE};
+pub use oidc::{Departure, Oidc, OidcError};
 pub use secret::{Secret, SecretHash, TOKEN_PREFIX};
 pub use ssh_keys::SshKey;
 
@@ -121,6 +123,9 @@ pub enum AuthError {
         /// The name.
         name: String,
     },
+    /// It is somebody already, or its user has no rights.
+    #[error("this identity is a user's already, or the user is disabled")]
+    IdentityTaken,
     /// Nobody could administer the forge any more.
     #[error("this is the last administrator; make somebody else one first")]
     LastAdministrator,

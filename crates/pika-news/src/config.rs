@@ -3,6 +3,7 @@
 //! Invariants: every problem is reported with its line; an unknown key is a problem; what is here was checked, and
 //! nobody below checks it again. No variable of the environment is read here.
 
+mod auth;
 mod metrics;
 mod rules;
 mod secrets;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use auth::{AuthConfig, OidcConfig};
 pub use metrics::MetricsConfig;
 pub use secrets::SecretsConfig;
 pub use ssh::SshConfig;
@@ -69,6 +71,8 @@ pub struct Config {
     pub ci: CiConfig,
     /// Who writes tutorials.
     pub tutorial: TutorialConfig,
+    /// How people are known.
+    pub auth: AuthConfig,
     /// Who may read the figures.
     pub metrics: MetricsConfig,
     /// How secrets are kept.
@@ -221,6 +225,8 @@ struct RawConfig {
     #[serde(default)]
     tutorial: tutorial::RawTutorial,
     #[serde(default)]
+    auth: auth::RawAuth,
+    #[serde(default)]
     metrics: metrics::RawMetrics,
     #[serde(default)]
     secrets: secrets::RawSecrets,
@@ -329,9 +335,10 @@ impl Checker<'_> {
         let ci = self.ci(raw.ci, folder);
         let tutorial = self.tutorial(raw.tutorial, folder);
         let metrics = self.metrics(raw.metrics);
+        let auth = self.auth(raw.auth, folder);
         let secrets = self.secrets(raw.secrets, folder);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ssh, ci, tutorial, metrics, secrets, repositories }
+        Config { data, listen, public_url, ssh, ci, tutorial, auth, metrics, secrets, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

@@ -11,6 +11,7 @@ mod error;
 mod extract;
 pub mod git_http;
 mod health;
+mod limits;
 mod live;
 mod observe;
 mod pages;
@@ -30,11 +31,12 @@ use axum::response::Redirect;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Oidc};
 use crate::forge::Forge;
 use code::Code;
 use error::{PageError, WebError};
 pub use health::own_router as health_router;
+use limits::SignInLimits;
 use live::Streams;
 pub use observe::observe;
 pub use security::CONTENT_SECURITY_POLICY;
@@ -52,13 +54,24 @@ struct Inner {
     forge: Forge,
     auth: Authenticator,
     streams: Streams,
+    limits: SignInLimits,
+    oidc: Option<Oidc>,
     shutdown: CancellationToken,
 }
 
 impl Web {
     /// Gathers what the handlers need. When `shutdown` is cancelled, every stream ends, so that the server can.
     pub fn new(forge: Forge, auth: Authenticator, shutdown: CancellationToken) -> Web {
-        Web { inner: Arc::new(Inner { forge, auth, streams: Streams::new(), shutdown }) }
+        let config = forge.config();
+        let oidc = config.auth.oidc.clone().and_then(|oidc| match Oidc::new(oidc, &config.public_url) {
+            Ok(oidc) => Some(oidc),
+            Err(error) => {
+                tracing::error!(%error, "nobody can sign in with the provider: its client can't be made");
+                None
+            }
+        });
+        let (streams, limits) = (Streams::new(), SignInLimits::new());
+        Web { inner: Arc::new(Inner { forge, auth, streams, limits, oidc, shutdown }) }
     }
 
     fn forge(&self) -> &Forge {
@@ -71,6 +84,14 @@ impl Web {
 
     fn streams(&self) -> &Streams {
         &self.inner.streams
+    }
+
+    fn limits(&self) -> &SignInLimits {
+        &self.inner.limits
+    }
+
+    fn oidc(&self) -> Option<&Oidc> {
+        self.inner.oidc.as_ref()
     }
 
     fn shutdown(&self) -> &CancellationToken {
@@ -105,7 +126,7 @@ pub fn router(web: Web) -> Router {
         .route("/news/", get(async || Redirect::permanent("/news")))
         .route("/news/static/{hash}/{name}", get(assets::show))
         .merge(health::router())
-        .merge(pages::router())
+        .merge(pages::router(&web))
         .merge(api::router(web.clone()))
         .fallback(async || -> PageError { WebError::NotFound("There is no such page.".to_owned()).into() })
         .method_not_allowed_fallback(async || -> PageError {

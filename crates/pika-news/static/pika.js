@@ -30,6 +30,7 @@
         const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
         if (!answer.ok || answer.redirected) return;
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        if (isOtherHead(fresh)) return;
         for (const part of document.querySelectorAll("[data-live]")) {
           const other = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
           if (other && other.innerHTML !== part.innerHTML && !part.contains(document.activeElement)) {
@@ -49,6 +50,23 @@
     await refreshing;
     refreshing = null;
     if (again) { again = false; later(); }
+  }
+  // What is merged or closed is what was looked at: a newer head is shown when its reader asks for it, whole.
+  function isOtherHead(fresh) {
+    const [now, then] = [document, fresh].map((page) => page.querySelector("[data-head]"));
+    if (!now || !then || now.dataset.head === then.dataset.head) return false;
+    if (!document.getElementById("newer-head")) {
+      const note = document.createElement("div");
+      note.className = "note is-busy";
+      note.id = "newer-head";
+      note.setAttribute("role", "status");
+      const link = document.createElement("a");
+      link.href = location.pathname;
+      link.textContent = "Show it";
+      note.append("A newer head was pushed. This page shows the one before it. ", link);
+      now.after(note);
+    }
+    return true;
   }
   let timer = null;
   function later() {
@@ -92,15 +110,10 @@
       file.addEventListener("toggle", () => { if (file.open) fill(file); });
     }
   }
-  // Another tutorial shows other lines, and another head has other files. What is open stays open.
+  // Another tutorial shows other lines. What is open stays open.
   function mark(fresh) {
     const [now, then] = [document, fresh].map((page) => page.querySelector("[data-changes-of]"));
     if (!now || !then) return;
-    if (now.dataset.changesOf !== then.dataset.changesOf) {
-      now.replaceWith(document.importNode(then, true));
-      watchFiles();
-      return;
-    }
     for (const file of now.querySelectorAll("details.file[id]")) {
       const other = fresh.getElementById(file.id);
       if (!other) continue;

@@ -30,11 +30,13 @@ pub struct TestForgeOptions {
     pub drain_s: u64,
     /// More of the configuration, as it is written there.
     pub more: String,
+    /// More of the repository's own part of it.
+    pub after: String,
 }
 
 impl Default for TestForgeOptions {
     fn default() -> TestForgeOptions {
-        TestForgeOptions { slots: 2, drain_s: 2, more: String::new() }
+        TestForgeOptions { slots: 2, drain_s: 2, more: String::new(), after: String::new() }
     }
 }
 
@@ -64,7 +66,7 @@ impl TestForge {
             forge.url = format!("http://127.0.0.1:{port}");
             forge.write_config(port, options);
             if forge.try_start() {
-                forge.token = forge.make_token();
+                forge.token = forge.make_token_for("ada");
                 return forge;
             }
         }
@@ -270,12 +272,12 @@ impl TestForge {
 
     fn write_config(&self, port: u16, options: &TestForgeOptions) {
         let mut text = String::new();
-        let TestForgeOptions { slots, drain_s, more } = options;
+        let TestForgeOptions { slots, drain_s, more, after } = options;
         writeln!(text, "data = \"data\"\nlisten = \"127.0.0.1:{port}\"").unwrap();
         writeln!(text, "[ci]\npikaci = {:?}\nslots = {slots}\ndrain_s = {drain_s}", programs::pikaci())
             .unwrap();
         writeln!(text, "{more}").unwrap();
-        writeln!(text, "[[repositories]]\nname = \"{REPOSITORY}\"").unwrap();
+        writeln!(text, "[[repositories]]\nname = \"{REPOSITORY}\"\n{after}").unwrap();
         git::write(self.folder.path(), "pika-news.toml", text.as_bytes());
     }
 
@@ -292,9 +294,11 @@ impl TestForge {
         is_ready
     }
 
-    fn make_token(&self) -> String {
+    /// Makes a token for a user; who is new becomes what `token create` makes of them.
+    #[track_caller]
+    pub fn make_token_for(&self, user: &str) -> String {
         let output =
-            self.command(&["token", "create", "--user", "ada", "--config"]).arg(self.config()).output();
+            self.command(&["token", "create", "--user", user, "--config"]).arg(self.config()).output();
         let output = output.expect("pika-news runs");
         let text = String::from_utf8_lossy(&output.stdout);
         let token = text.split_whitespace().find(|word| word.starts_with("pika_"));

@@ -112,6 +112,14 @@ impl Client {
         sent.and_then(reply).unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
+    /// `PUT` of a JSON document.
+    #[track_caller]
+    pub fn put(&self, path: &str, body: &Value) -> Reply {
+        let request = self.request("PUT", path).header("content-type", "application/json");
+        let sent = self.agent.run(request.body(body.to_string()).unwrap());
+        sent.and_then(reply).unwrap_or_else(|error| panic!("PUT {path}: {error}"))
+    }
+
     /// `POST` of an empty form, as a button of a page of `origin` does.
     #[track_caller]
     pub fn press(&self, path: &str, origin: &str) -> Reply {

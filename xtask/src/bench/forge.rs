@@ -132,6 +132,14 @@ impl Forge {
         Ok(serde_json::from_str(&answer.body_mut().with_config().limit(64 << 20).read_to_string()?)?)
     }
 
+    /// Sends a JSON document to the API.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<()> {
+        let request = ureq::post(format!("{}{path}", self.address));
+        let request = request.header("Authorization", format!("Bearer {}", self.token));
+        request.header("Content-Type", "application/json").send(body.to_string())?;
+        Ok(())
+    }
+
     /// How long it takes until the page of a branch begins, and the whole page.
     pub(super) fn branch_page(&self, branch: &str) -> Result<(Duration, String)> {
         let url = format!("{}/news/bench/branch/{branch}", self.address);

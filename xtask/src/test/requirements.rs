@@ -3,6 +3,7 @@
 //! Invariant: a machine that has everything is not touched, and needs no network.
 
 mod incus;
+pub(super) mod python;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,8 +16,10 @@ struct Requirement {
     package: &'static str,
 }
 
-const REQUIREMENTS: [Requirement; 10] = [
+const REQUIREMENTS: [Requirement; 12] = [
     Requirement { program: "git", package: "git" },
+    // What git reaches the forge over SSH with.
+    Requirement { program: "ssh", package: "openssh-client" },
     // The sandbox of the local executor.
     Requirement { program: "bwrap", package: "bubblewrap" },
     // The virtual machine: what runs it, what is in it, and what its virtiofsd is built with.
@@ -28,6 +31,8 @@ const REQUIREMENTS: [Requirement; 10] = [
     // What evaluates and builds Nix expressions, and what reads the units that they make.
     Requirement { program: "nix", package: "nix-bin" },
     Requirement { program: "systemd-analyze", package: "systemd" },
+    // What makes the environment of the programs in Python.
+    Requirement { program: "python3", package: "python3-venv" },
     // What the pages are looked at with.
     Requirement { program: "chromium", package: "chromium" },
 ];
@@ -46,6 +51,7 @@ pub(super) fn install_missing() -> Result<()> {
         install(&packages)?;
     }
     incus::install_missing()?;
+    python::install_missing()?;
     check_git()?;
     for component in ["rustfmt", "clippy"] {
         add_component(component)?;

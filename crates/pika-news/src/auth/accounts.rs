@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Audit, AuthError, Authenticator, Member, Role, User, is_user_name};
 use crate::forge::id::RepositoryId;
+use crate::store::ExternalIdentity;
 
 /// Who acts with the command line on the forge's machine. No user may have this name, see [`is_user_name`].
 pub const OPERATOR: &str = "(operator)";
@@ -98,6 +99,22 @@ impl Authenticator {
         match self.store.remove_user(account.id, entry, self.now_ms()).await? {
             true => Ok(()),
             false => Err(AuthError::LastAdministrator),
+        }
+    }
+
+    /// Says who a user is to an OpenID provider, so that they can sign in with it.
+    pub async fn link_identity(
+        &self,
+        actor: &str,
+        name: &str,
+        identity: ExternalIdentity,
+    ) -> Result<(), AuthError> {
+        let account = self.account(name).await?;
+        let detail = serde_json::json!({ "issuer": identity.issuer, "subject": identity.subject });
+        let entry = about_user(actor, "user.linked", name, detail);
+        match self.store.link_external_identity(identity, account.id, entry, self.now_ms()).await? {
+            true => Ok(()),
+            false => Err(AuthError::IdentityTaken),
         }
     }
 

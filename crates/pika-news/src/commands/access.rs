@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use pika_news::auth::{Authenticator, OPERATOR, Role, Scope, Scopes, User};
 use pika_news::config::Config;
+use pika_news::store::ExternalIdentity;
 
 /// Whom to let in.
 #[derive(Debug, clap::Args)]
@@ -75,6 +76,19 @@ pub(crate) enum UserCommand {
     Disable(NamedUser),
     /// Let a user sign in again
     Enable(NamedUser),
+    /// Say who a user is to the OpenID provider
+    Link {
+        /// Their name
+        name: String,
+        /// The provider, as it calls itself
+        #[arg(long, value_name = "URL")]
+        issuer: String,
+        /// Who they are there: the claim `sub`
+        #[arg(long, value_name = "TEXT")]
+        subject: String,
+        #[command(flatten)]
+        config: UserConfig,
+    },
     /// Give a user a role in a repository, or take it away
     Role {
         /// Their name
@@ -109,6 +123,7 @@ pub(crate) fn user(command: &UserCommand) -> Result<()> {
     | UserCommand::Add { config, .. }
     | UserCommand::Disable(NamedUser { config, .. })
     | UserCommand::Enable(NamedUser { config, .. })
+    | UserCommand::Link { config, .. }
     | UserCommand::Role { config, .. }) = command;
     let config = Config::load(&config.config)?;
     super::runtime()?.block_on(async {
@@ -123,6 +138,10 @@ pub(crate) fn user(command: &UserCommand) -> Result<()> {
             }
             UserCommand::Disable(user) => auth.disable_user(&user.name).await?,
             UserCommand::Enable(user) => auth.enable_user(&user.name).await?,
+            UserCommand::Link { name, issuer, subject, .. } => {
+                let identity = ExternalIdentity { issuer: issuer.clone(), subject: subject.clone() };
+                auth.link_identity(OPERATOR, name, identity).await?;
+            }
             UserCommand::Role { name, repository, role, .. } => {
                 let role = match role.as_str() {
                     "none" => None,

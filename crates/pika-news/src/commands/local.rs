@@ -153,7 +153,7 @@ fn outcome(explained: &Explained) -> String {
     let (steps, coverage) = (tutorial.steps.len(), &tutorial.coverage);
     let checked = tutorial.count(StepState::Verified);
     let shown = format!(
-        "{steps} steps, {checked} with checked evidence; {} of {} hunks shown",
+        "{steps} steps, {checked} of them quote the diff; {} of {} hunks shown",
         coverage.explained, coverage.hunks
     );
     match &explained.end {

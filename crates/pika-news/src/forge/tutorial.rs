@@ -404,6 +404,17 @@ fn compare(before: &Prepared, after: &Prepared, from: String, to: String) -> Sin
     Since { from, to, interdiff, explained, diff }
 }
 
+impl TutorialState {
+    /// The state as it is told to somebody. What a writer said when it failed may hold what is no reader's: a command's standard
+    /// error, a server's address.
+    pub fn told_to(mut self, may_write: bool) -> TutorialState {
+        if !may_write && self.failure.is_some() {
+            self.failure = Some("who may write to the repository sees why".to_owned());
+        }
+        self
+    }
+}
+
 impl ExplainedHead {
     /// Which hunks the steps show.
     pub fn coverage(&self) -> &Coverage {

@@ -77,7 +77,7 @@ impl Store {
         self.write(move |transaction| {
             let changed = transaction
                 .execute("UPDATE user SET is_disabled = ?2 WHERE name = ?1", params![name, is_disabled])?;
-            for table in ["session", "token", "sign_in_link", "ssh_key", "passkey"] {
+            for table in ["session", "token", "sign_in_link", "ssh_key"] {
                 let sql =
                     format!("DELETE FROM {table} WHERE user_id = (SELECT id FROM user WHERE name = ?1)");
                 transaction.execute(&sql, [&name])?;

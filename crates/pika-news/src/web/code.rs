@@ -57,6 +57,10 @@ codes! {
     RangeNotSatisfiable = "range_not_satisfiable", RANGE_NOT_SATISFIABLE;
     /// What was asked for is larger than the forge reads.
     TooLarge = "too_large", UNPROCESSABLE_ENTITY;
+    /// Too often; `Retry-After` says when again.
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS;
+    /// The identity provider does not answer, or not as it should.
+    ProviderUnreachable = "provider_unreachable", BAD_GATEWAY;
     /// The forge's own fault; `id` is in its log.
     Internal = "internal", INTERNAL_SERVER_ERROR;
     /// Nothing was done, because of a limit or a passing fault; the same can be tried again.

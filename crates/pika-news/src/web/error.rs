@@ -99,9 +99,10 @@ impl From<AuthError> for WebError {
             | AuthError::TokenScopes
             | AuthError::TooManyTokens
             | AuthError::SshKey { .. } => WebError::bad_request(error.to_string()),
-            AuthError::UserExists { .. } | AuthError::LastAdministrator | AuthError::SshKeyTaken => {
-                WebError::Refused(Code::Conflict, error.to_string())
-            }
+            AuthError::UserExists { .. }
+            | AuthError::LastAdministrator
+            | AuthError::IdentityTaken
+            | AuthError::SshKeyTaken => WebError::Refused(Code::Conflict, error.to_string()),
             AuthError::UserMissing { .. } => WebError::NotFound(error.to_string()),
             AuthError::UserDisabled { .. } => WebError::Refused(Code::Forbidden, error.to_string()),
             AuthError::Random(_) | AuthError::Store(_) => WebError::internal(&error),

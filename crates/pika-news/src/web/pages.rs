@@ -8,6 +8,7 @@ mod changes;
 mod explained;
 mod home;
 mod lane_run;
+mod oidc;
 mod repository;
 mod settings;
 mod sign_in;
@@ -16,20 +17,25 @@ mod tokens;
 use askama::Template;
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
 
 use super::Web;
 use super::error::{PageError, WebError};
-use super::{time, words};
+use super::{limits, time, words};
 use crate::auth::{Principal, User};
 
 /// The routes of the pages.
-pub(super) fn router() -> Router<Web> {
-    Router::new()
+pub(super) fn router(web: &Web) -> Router<Web> {
+    let signing_in = Router::new()
+        .route("/news/sign-in/oidc", get(oidc::depart))
+        .route("/news/sign-in/oidc/callback", get(oidc::arrive))
+        .route("/news/sign-in/{secret}", get(sign_in::show).post(sign_in::consume))
+        .layer(from_fn_with_state(web.clone(), limits::by_address));
+    signing_in
         .route("/news", get(home::show))
         .route("/news/sign-in", get(sign_in::explain))
-        .route("/news/sign-in/{secret}", get(sign_in::show).post(sign_in::consume))
         .route("/news/sign-out", post(sign_in::sign_out))
         .route("/news/settings/tokens", get(tokens::show).post(tokens::create))
         .route("/news/settings/tokens/{id}/revoke", post(tokens::revoke))

@@ -3,17 +3,21 @@
 //! Invariants: a client that sends no request, or half of one, is let go; so many connections are open at once and no
 //! more; after the shutdown each connection ends with the answer that it is about.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::limits::Peer;
 
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
 const HEAD_DEADLINE: Duration = Duration::from_secs(30);
@@ -45,10 +49,10 @@ async fn serve_with(
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
                 connections.spawn(async move {
-                    connection(stream, router, shutdown, head_deadline).await;
+                    connection(stream, address.ip(), router, shutdown, head_deadline).await;
                     drop(place);
                 });
             }
@@ -62,12 +66,22 @@ async fn serve_with(
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken, head_deadline: Duration) {
+async fn connection(
+    stream: TcpStream,
+    address: IpAddr,
+    router: Router,
+    shutdown: CancellationToken,
+    head_deadline: Duration,
+) {
     // A piece of a live log is small, and waits for nothing.
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_deadline);
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(address));
+        TowerToHyperService::new(router.clone()).call(request)
+    });
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

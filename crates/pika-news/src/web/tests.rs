@@ -7,6 +7,7 @@ mod health;
 mod hostile;
 mod identity;
 mod matrix;
+mod oidc;
 mod secrets;
 mod stream;
 mod tutorial;

@@ -11,6 +11,9 @@ use tree_sitter::{Node, ParseOptions, ParseState, Parser};
 use super::language::{Language, Meaning};
 
 /// How long one file may take. A file of 10,000 lines takes a hundredth of it.
+/// What makes a test in the common frameworks of JavaScript.
+const TEST_CALLS: [&str; 9] =
+    ["describe", "it", "test", "suite", "context", "specify", "bench", "fit", "fdescribe"];
 const PARSE_TIME_MAX: Duration = Duration::from_millis(800);
 const FILE_BYTES_MAX: usize = 2 << 20;
 const DEPTH_MAX: usize = 24;
@@ -126,6 +129,8 @@ impl Walk<'_> {
         is_marked_test: bool,
         depth: usize,
     ) {
+        // `app.get("/path", …)` has the shape of a test, and is none.
+        let kind = if kind == "test" && !self.is_test_callee(node) { "call" } else { kind };
         let Some(own) = self.name(node, kind) else {
             return self.children(node, around, depth + 1, None);
         };
@@ -151,6 +156,15 @@ impl Walk<'_> {
         }
     }
 
+    /// Whether what is called makes a test: `it(…)`, `test.only(…)`, `Deno.test(…)`.
+    fn is_test_callee(&self, node: Node<'_>) -> bool {
+        let callee =
+            node.child_by_field_name("function").map(|callee| self.source(callee)).unwrap_or_default();
+        let mut words = callee.split(['.', '(']);
+        let first = words.next().unwrap_or_default();
+        TEST_CALLS.contains(&first) || matches!(first, "Deno" | "QUnit" | "t") && words.next() == Some("test")
+    }
+
     fn name(&self, node: Node<'_>, kind: &str) -> Option<String> {
         let field = |name| node.child_by_field_name(name).map(|child| self.source(child));
         let name = match (self.language, kind) {
@@ -170,10 +184,12 @@ impl Walk<'_> {
                 format!("{type_name}.{}", field("name")?)
             }
             (Language::C, "function" | "declaration" | "type") => self.declared(node)?,
-            (_, "test") => {
+            (_, "test" | "call") => {
                 let arguments = node.child_by_field_name("arguments")?;
                 let text = self.source(arguments.named_child(0)?);
-                text.trim_matches(['"', '\'', '`']).to_owned()
+                let text = text.trim_matches(['"', '\'', '`']);
+                // What is called tells `app.get` from `app.delete` of the same path.
+                if kind == "call" { format!("{} {text}", field("function")?) } else { text.to_owned() }
             }
             _ => field("name")?,
         };

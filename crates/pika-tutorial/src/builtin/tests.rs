@@ -78,7 +78,7 @@ fn what_is_defined_comes_before_what_uses_it_and_tests_and_settings_after() {
         checked.steps[0].intent,
         "Its comment says: “Finds where state is kept.” 5 lines added, in 1 place."
     );
-    assert!(checked.steps[1].body_markdown.contains("Uses `state_root` of step 1."));
+    assert!(checked.steps[1].body_markdown.contains("Its lines name `state_root` of step 1."));
     assert_eq!(checked.findings, []);
     assert_eq!(checked.coverage.unexplained, []);
     assert_eq!(checked.coverage.lines, checked.coverage.lines_explained);
@@ -186,4 +186,37 @@ fn an_empty_line_before_a_new_item_is_part_of_it() {
     assert_eq!(checked.steps[0].evidence.len(), 1, "{:?}", checked.steps[0].evidence);
     assert!(checked.steps[0].evidence[0].text.starts_with("+\n+/// Two."));
     assert!(!checked.steps[0].body_markdown.contains("outside of any item"));
+}
+
+#[test]
+fn a_route_is_no_test_and_is_told_from_another_with_the_same_path() {
+    let before = "app.get('/user/:id', (request) => {\n  return 1;\n});\n";
+    let after = format!("{before}\napp.delete('/user/:id', (request) => {{\n  return 2;\n}});\n");
+    let (diff, sources) = diff(&[Change { path: "index.js", before: Some(before), after: Some(&after) }]);
+    let checked = explain_by_program(&diff, &sources);
+    assert_eq!(titles(&checked), ["Add the call `app.delete /user/:id`"]);
+    let tests = "it.only('adds', () => {\n  return 1;\n});\n";
+    let (diff, sources) = self::diff(&[Change { path: "index.js", before: Some(""), after: Some(tests) }]);
+    assert_eq!(titles(&explain_by_program(&diff, &sources)), ["Tests: change `index.js`: `adds`"]);
+}
+
+#[test]
+fn what_has_no_lines_is_said_in_words() {
+    let cases = [
+        ("diff --git a/run.sh b/run.sh\nold mode 100644\nnew mode 100755\n", "`run.sh` is executable now"),
+        (
+            "diff --git a/old.txt b/new.txt\nsimilarity index 100%\nrename from old.txt\nrename to new.txt\n",
+            "`new.txt` is moved, with the content that it had",
+        ),
+        (
+            "diff --git a/mod b/mod\nindex 1111111..2222222 160000\n--- a/mod\n+++ b/mod\n@@ -1 +1 @@\n\
+             -Subproject commit 1111111111111111111111111111111111111111\n\
+             +Subproject commit 2222222222222222222222222222222222222222\n",
+            "`mod` is a submodule, which is at another commit now",
+        ),
+    ];
+    for (text, words) in cases {
+        let checked = explain_by_program(&Diff::parse(text.as_bytes()), &Sources::default());
+        assert!(checked.steps[0].body_markdown.contains(words), "{}", checked.steps[0].body_markdown);
+    }
 }

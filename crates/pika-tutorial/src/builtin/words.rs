@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::area::Area;
-use crate::diff::{ChangeStatus, Diff};
+use crate::diff::{ChangeStatus, Diff, FileChange};
 
 use super::changes::{Change, Deed};
 use super::group::{Grain, Group, Part};
@@ -170,7 +170,10 @@ fn line(diff: &Diff, change: &Change, with_path: bool) -> String {
         line = format!("{what} are {deed} (+{} −{})", change.added, change.removed);
     }
     if entry.is_binary {
-        line = format!("{what} is {deed} (binary)");
+        line = format!("`{path}` is {deed} (binary)");
+    }
+    if let Some(without_lines) = without_lines(entry) {
+        line = format!("`{path}` {without_lines}");
     }
     if let Some(comment) = &change.comment {
         let _ = write!(line, ": “{}”", quoted(comment));
@@ -178,19 +181,60 @@ fn line(diff: &Diff, change: &Change, with_path: bool) -> String {
     line
 }
 
+/// What became of a file whose content is no text that changed: its kind, its name, the commit of a submodule.
+fn without_lines(entry: &FileChange) -> Option<String> {
+    const SUBMODULE: u32 = 0o160_000;
+    const LINK: u32 = 0o120_000;
+    const EXECUTABLE: u32 = 0o100_755;
+    let (old, new) = (entry.old_mode, entry.new_mode);
+    match entry.status {
+        ChangeStatus::Modified if old.or(new) == Some(SUBMODULE) => {
+            return Some("is a submodule, which is at another commit now".to_owned());
+        }
+        ChangeStatus::Added if new == Some(SUBMODULE) => return Some("is a new submodule".to_owned()),
+        ChangeStatus::Added if new == Some(LINK) => return Some("is a new link".to_owned()),
+        _ => {}
+    }
+    if entry.is_binary || entry.added + entry.removed > 0 {
+        return None;
+    }
+    match (entry.status, old, new) {
+        (_, Some(old), Some(EXECUTABLE)) if old != EXECUTABLE => Some("is executable now".to_owned()),
+        (_, Some(EXECUTABLE), Some(_)) => Some("is no longer executable".to_owned()),
+        (_, Some(old), Some(new)) if old != new => Some(format!("has the mode {new:o} now, and had {old:o}")),
+        (ChangeStatus::Renamed, ..) => Some("is moved, with the content that it had".to_owned()),
+        (ChangeStatus::Copied, ..) => Some("is a copy, with the same content".to_owned()),
+        _ => None,
+    }
+}
+
 /// Says which other steps define what this one uses.
 fn links(changes: &[Change], group: &Group, groups: &[Group], uses: &BTreeSet<usize>) -> Option<String> {
+    // What comes later is no use that the order shows, and a common word proves none.
+    let own = groups.iter().position(|other| std::ptr::eq(other, group)).unwrap_or(groups.len());
     let words: Vec<String> = uses
         .iter()
-        .take(NAMED_MAX)
-        .map(|other| {
+        .filter(|other| **other < own)
+        .filter_map(|other| {
             let defined = groups[*other].items.iter().filter_map(|item| own_name(&changes[*item]));
             let used = |name: &&str| group.items.iter().any(|item| changes[*item].words.contains(*name));
-            let names: Vec<&str> = defined.filter(used).take(NAMED_MAX).collect();
-            format!("{} of step {}", self::names(&names), other + 1)
+            let mut names: Vec<&str> = defined.filter(used).filter(|name| is_telling(name)).collect();
+            names.sort_unstable();
+            names.dedup();
+            names.truncate(NAMED_MAX);
+            (!names.is_empty()).then(|| format!("{} of step {}", self::names(&names), other + 1))
         })
+        .take(NAMED_MAX)
         .collect();
-    (!words.is_empty()).then(|| format!("Uses {}.\n", words.join(", and ")))
+    (!words.is_empty()).then(|| format!("Its lines name {}.\n", words.join(", and ")))
+}
+
+/// Whether a name is likely to mean what was defined, and not what every program has.
+fn is_telling(name: &str) -> bool {
+    const COMMON: [&str; 12] = [
+        "clone", "default", "error", "from", "index", "into", "iter", "list", "name", "next", "path", "value",
+    ];
+    name.len() >= 4 && !COMMON.contains(&name)
 }
 
 /// Sums up the whole change.

@@ -103,18 +103,28 @@ impl<'a> Head<'a> {
             (_, "builtin") => "No model wrote this page: a program made it from the diff.".to_owned(),
             (Some(model), provider) => {
                 format!(
-                    "Written by the model {} ({}). Every quotation was put in from the diff.",
+                    "Written by the model {} ({}). {}",
                     visible(model),
-                    visible(provider)
+                    visible(provider),
+                    self.about_quotations()
                 )
             }
             (None, provider) => {
-                format!(
-                    "Written by the provider {}. Every quotation was put in from the diff.",
-                    visible(provider)
-                )
+                format!("Written by the provider {}. {}", visible(provider), self.about_quotations())
             }
         }
+    }
+
+    /// What was checked of a writer's answer, and what was not.
+    fn about_quotations(&self) -> String {
+        let dropped = match self.explained.inventions {
+            0 => String::new(),
+            1 => " One that is not in the diff was dropped.".to_owned(),
+            count => format!(" {count} that are not in the diff were dropped."),
+        };
+        format!(
+            "Every quotation was put in from the diff.{dropped} What the writer concludes from them was not checked."
+        )
     }
 
     /// What went wrong with the whole, if something did.
@@ -160,7 +170,7 @@ impl<'a> Head<'a> {
         let left_out = more.len().saturating_sub(LINKS_MAX);
         more.truncate(LINKS_MAX);
         let (state, state_word) = match step.state {
-            StepState::Verified => ("verified", "Evidence checked"),
+            StepState::Verified => ("verified", "Quotes the diff"),
             StepState::Repaired => ("repaired", "Evidence put in by the program"),
             StepState::Unsupported => ("unsupported", "No evidence in the diff"),
         };

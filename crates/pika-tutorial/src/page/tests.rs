@@ -202,7 +202,7 @@ fn evidence_is_linked_to_its_line_and_marked_there() {
     assert!(page.contains(&format!("<tr class=\"add shown\" id=\"{}-3\">", ids[0])));
     assert!(page.contains(&format!("<tr class=\"remove\" id=\"{}-2\">", ids[0])));
     assert!(page.contains("Count <code>on</code>"));
-    assert!(page.contains("Evidence checked"));
+    assert!(page.contains("Quotes the diff"));
     assert!(page.contains("Not shown by any step: 1") && page.contains(&format!("#{}-1", ids[1])));
     assert!(page.contains("href=\"#step-1\""));
 }

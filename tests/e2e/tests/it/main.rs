@@ -11,6 +11,7 @@ mod forge_live;
 mod forge_merge;
 mod forge_push;
 mod forge_restart;
+mod forge_rules;
 mod forge_safety;
 mod forge_secrets;
 mod incus_run;

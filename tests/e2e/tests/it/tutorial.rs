@@ -95,3 +95,25 @@ fn when_the_written_tutorial_comes_the_marks_in_the_open_diff_are_its_own_withou
     browser.until("one line is marked", &format!("{shown} === 1"));
     assert_eq!(browser.value("window.stayed && document.querySelector('details.file').open"), true);
 }
+
+#[test]
+fn a_head_that_is_pushed_while_somebody_looks_is_not_what_they_merge() {
+    let forge = TestForge::start();
+    let tree = forge.work_tree_with(&of_jobs(&[("unit", "true")]));
+    tree.write("src/seen.rs", code(3)).commit("Seen");
+    let seen = tree.push("HEAD:topic");
+    forge.wait_for_lane(&seen, "check");
+    let head = tree.head();
+    let mut browser = Browser::open(forge.token());
+    browser.go(&format!("{}{}", forge.url(), forge.branch_page(&seen)));
+    browser.until("the tutorial is there", "document.querySelectorAll('.tutorial .step').length > 0");
+    browser.click(".tick-form button");
+    tree.write("src/unseen.rs", code(3)).commit("Unseen");
+    tree.push("HEAD:topic");
+    browser.until("the page says so", "document.getElementById('newer-head') !== null");
+    let expected = browser.value("document.querySelector('form[action$=merge] [name=expected_head]').value");
+    assert_eq!(expected, head.as_str());
+    assert_eq!(browser.value("document.body.textContent.includes('unseen.rs')"), false);
+    browser.click("#newer-head a");
+    browser.until("the newer head is shown", "document.body.textContent.includes('unseen.rs')");
+}

@@ -24,21 +24,3 @@ CREATE TABLE oidc_identity (
     PRIMARY KEY (issuer, subject)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX oidc_identity_of_user ON oidc_identity (user_id);
-
--- What an authenticator registered. The credential is JSON of webauthn-rs: a public key and a counter.
-CREATE TABLE passkey (
-    id INTEGER PRIMARY KEY,
-    user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
-    credential_id BLOB NOT NULL UNIQUE,
-    credential TEXT NOT NULL,
-    title TEXT NOT NULL,
-    created_at_ms INTEGER NOT NULL,
-    used_at_ms INTEGER
-) STRICT;
-CREATE INDEX passkey_of_user ON passkey (user_id);
-
--- What an authenticator knows a user by; random, because it may be shown to strangers.
-CREATE TABLE passkey_user (
-    user_id INTEGER PRIMARY KEY REFERENCES user (id) ON DELETE CASCADE,
-    handle TEXT NOT NULL UNIQUE
-) STRICT;

@@ -199,6 +199,7 @@ async fn explained(
 ) -> Result<(BranchView, ExplainedHead), ApiError> {
     let branch = find(web, &viewer.principal, id).await?;
     let head = query.head.unwrap_or_else(|| branch.head.oid.clone());
-    let found = web.forge().explained(&branch.row.repository, branch.row.id, &head).await?;
+    let mut found = web.forge().explained(&branch.row.repository, branch.row.id, &head).await?;
+    found.state = found.state.told_to(viewer.principal.can_write(&branch.row.repository));
     Ok((branch, found))
 }

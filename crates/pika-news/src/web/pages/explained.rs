@@ -130,7 +130,7 @@ async fn part(
     Ok(Part {
         head: head.clone(),
         since,
-        note: note(&explained.state),
+        note: note(&explained.state.clone().told_to(viewer.can_write(&branch.row.repository))),
         can_retry: explained.state.can_retry && viewer.can_write(&branch.row.repository),
         cost: cost(&explained.state),
         steps,

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 
-use super::sign_in::renewed_cookie;
+use super::sign_in::session_cookie;
 use super::{render, time, words};
 use crate::auth::{Presented, User};
 use crate::forge::state::BranchState;
@@ -52,7 +52,7 @@ pub(super) async fn show(
     }
     let mut response = render(&HomePage { user: viewer.user().cloned(), repositories })?;
     if let Some(Presented::Session(session)) = Presented::read(&headers)
-        && let Ok(cookie) = HeaderValue::from_str(&renewed_cookie(&session, web.is_secure()))
+        && let Ok(cookie) = HeaderValue::from_str(&session_cookie(&session, web.is_secure()))
     {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }

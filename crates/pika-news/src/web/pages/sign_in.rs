@@ -9,14 +9,15 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 
 use super::render;
 use crate::auth::{Presented, SESSION_COOKIE, SESSION_LIFETIME, Secret, User};
-use crate::web::Web;
 use crate::web::error::PageError;
+use crate::web::{Web, limits};
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage {
     user: Option<User>,
     link: SignInLink,
+    has_provider: bool,
 }
 
 enum SignInLink {
@@ -34,14 +35,15 @@ pub(super) async fn explain(State(web): State<Web>, headers: HeaderMap) -> Resul
     if user.is_some() {
         return Ok(Redirect::to("/news").into_response());
     }
-    render(&SignInPage { user: None, link: SignInLink::None })
+    render(&SignInPage { user: None, link: SignInLink::None, has_provider: web.oidc().is_some() })
 }
 
 /// `GET /news/sign-in/{secret}`: asks for a click.
 pub(super) async fn show(State(web): State<Web>, Path(secret): Path<String>) -> Result<Response, PageError> {
     match web.auth().find_sign_in_link(&secret).await? {
         Some(user) => {
-            render(&SignInPage { user: None, link: SignInLink::Good { user_name: user.name, secret } })
+            let link = SignInLink::Good { user_name: user.name, secret };
+            render(&SignInPage { user: None, link, has_provider: false })
         }
         None => spent(),
     }
@@ -52,9 +54,14 @@ pub(super) async fn consume(
     State(web): State<Web>,
     Path(secret): Path<String>,
 ) -> Result<Response, PageError> {
+    if let Some(user) = web.auth().find_sign_in_link(&secret).await?
+        && let Err(wait_s) = web.limits().account(user.id)
+    {
+        return Ok(limits::too_many(wait_s));
+    }
     match web.auth().sign_in(&secret).await? {
         Some(session) => {
-            let cookie = cookie(session.reveal(), SESSION_LIFETIME.as_secs(), web.is_secure());
+            let cookie = session_cookie(&session, web.is_secure());
             Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/news")).into_response())
         }
         None => spent(),
@@ -70,13 +77,13 @@ pub(super) async fn sign_out(State(web): State<Web>, headers: HeaderMap) -> Resu
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/news/sign-in")).into_response())
 }
 
-/// Gives a session's cookie again, so that the browser keeps it as long as the forge does.
-pub(super) fn renewed_cookie(session: &Secret, is_secure: bool) -> String {
+/// A session's cookie; given again it is kept by the browser as long as by the forge.
+pub(super) fn session_cookie(session: &Secret, is_secure: bool) -> String {
     cookie(session.reveal(), SESSION_LIFETIME.as_secs(), is_secure)
 }
 
 fn spent() -> Result<Response, PageError> {
-    let page = render(&SignInPage { user: None, link: SignInLink::Spent })?;
+    let page = render(&SignInPage { user: None, link: SignInLink::Spent, has_provider: false })?;
     Ok((StatusCode::NOT_FOUND, page).into_response())
 }
 

@@ -130,6 +130,25 @@ async fn a_change_by_cookie_needs_its_own_origin() {
 }
 
 #[tokio::test]
+async fn who_tries_to_sign_in_too_often_is_told_when_to_come_back() {
+    let fixture = Fixture::new().await;
+    let mut tries = 0;
+    let refused = loop {
+        let reply = fixture.get_as_stranger("/news/sign-in/guess").await;
+        tries += 1;
+        if reply.status != StatusCode::NOT_FOUND {
+            break reply;
+        }
+        assert!(tries < 100);
+    };
+    assert_eq!((refused.status, tries), (StatusCode::TOO_MANY_REQUESTS, 31));
+    assert!((1..=60).contains(&refused.header("retry-after").parse::<u64>().unwrap()));
+    // Whoever is signed in, and the page that says how to, are left alone.
+    assert_eq!(fixture.get("/news").await.status, StatusCode::OK);
+    assert_eq!(fixture.get_as_stranger("/news/sign-in").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn signing_out_ends_the_session() {
     let fixture = Fixture::new().await;
     let cookie = sign_in(&fixture).await;

@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use crate::auth::{Authenticator, Scopes, User};
 use crate::ci::{Ci, PikaciProgram};
-use crate::config::{CiConfig, Config, RepositoryConfig, TutorialConfig, Visibility};
+use crate::config::{AuthConfig, CiConfig, Config, RepositoryConfig, TutorialConfig, Visibility};
 use crate::forge::id::{BranchId, LaneRunId};
 use crate::forge::{Forge, RefUpdate};
 use crate::store::{Claim, Finish, Store};
@@ -39,6 +39,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         ssh: None,
         ci: CiConfig::default(),
         tutorial: TutorialConfig::default(),
+        auth: AuthConfig::default(),
         metrics: Default::default(),
         secrets: Default::default(),
         repositories: vec![RepositoryConfig {

@@ -115,6 +115,8 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/sign-in", Open, ""),
         // A one-time link: whoever has it is let in, once; it is tested in `access`.
         row("GET", "/news/sign-in/{secret}", Open, ""),
+        row("GET", "/news/sign-in/oidc", Open, ""),
+        row("GET", "/news/sign-in/oidc/callback", Open, ""),
         row("POST", "/news/sign-in/{secret}", Open, ""),
         row("POST", "/news/sign-out", Open, ""),
         // Shows what may be read, and leads to the sign-in page when that is nothing.

@@ -103,6 +103,22 @@ async fn a_writer_that_fails_leaves_the_builtin_tutorial_a_reason_and_a_button()
         html.contains("Try again") && html.contains("id=\"step-1\"") && html.contains("fn two()"),
         "{html}"
     );
+    // What the writer said may hold what is no reader's.
+    let bob = fixture.auth.ensure_user("bob", false).await.unwrap();
+    let repository = fixture.forge.hosted(REPOSITORY).unwrap().id;
+    let role = Some(crate::auth::Role::Read);
+    fixture.forge.store().set_role(repository, bob.id, role, "ada".to_owned(), 1).await.unwrap();
+    let token = fixture.auth.create_token(&bob, "test", &crate::auth::Scopes::all(), None).await.unwrap();
+    for path in [
+        format!("/news/{REPOSITORY}/branch/{branch}?wait=1"),
+        format!("/news/api/forge/branch/{branch}/tutorial"),
+    ] {
+        let read = fixture.get_with(&path, token.reveal()).await.text();
+        assert!(
+            read.contains("who may write to the repository sees why") && !read.contains("no model today"),
+            "{read}"
+        );
+    }
     let path = format!("/news/{REPOSITORY}/branch/{branch}/tutorial/retry");
     let body = format!("expected_head={}", failed["head"].as_str().unwrap());
     let reply = fixture.post(&path, "application/x-www-form-urlencoded", &body).await;
@@ -125,7 +141,7 @@ async fn what_a_writer_wrote_is_shown_checked_escaped_and_ticked_off_by_each_rea
     fixture.forge.start().await;
     until(&fixture, branch, "written").await;
     let html = page(&fixture, branch).await;
-    assert!(html.contains("It adds <strong>two</strong>.") && html.contains("Evidence checked"), "{html}");
+    assert!(html.contains("It adds <strong>two</strong>.") && html.contains("Quotes the diff"), "{html}");
     assert!(!html.contains("<script>alert"), "{html}");
     assert!(html.contains("class=\"add shown\""), "the evidence is marked where it stands: {html}");
     let steps = format!("/news/api/forge/branch/{branch}/tutorial/steps");
