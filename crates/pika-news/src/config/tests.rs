@@ -115,3 +115,20 @@ fn a_repository_is_its_members_unless_it_is_said_to_be_public() {
     let wrong = text.replace("public", "world");
     assert_eq!(Config::parse(&wrong, "forge.toml", Path::new("/srv")).unwrap_err().problems[0].line, 6);
 }
+
+#[test]
+fn the_examples_of_the_pages_are_configurations() {
+    let git = include_str!("../../../../docs/formats/git.md");
+    let operating = include_str!("../../../../docs/operating.md");
+    let examples: Vec<&str> = [git, operating]
+        .iter()
+        .flat_map(|page| page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()))
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let text = format!("data = \"d\"\n{example}");
+        if let Err(error) = Config::parse(&text, "forge.toml", Path::new("/srv")) {
+            panic!("{text}\n{error}");
+        }
+    }
+}

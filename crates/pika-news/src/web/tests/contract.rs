@@ -159,6 +159,9 @@ async fn a_refusal_says_why_in_a_word_that_is_documented() {
         assert!(body["error"].is_string() && body.get("id").is_none(), "{body}");
     }
     let documented = include_str!("../../../../../docs/formats/api.md");
+    let example = documented.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let example: serde_json::Value = serde_json::from_str(example).unwrap();
+    assert!(example["error"].is_string() && example["code"] == Code::StaleHead.as_str(), "{example}");
     for code in Code::ALL {
         let row = format!("| `{}` | {} |", code.as_str(), code.status().as_u16());
         assert!(documented.contains(&row), "docs/formats/api.md has no row {row}");
