@@ -23,7 +23,9 @@ pub use tree::Skip;
 const VERSION: u32 = 1;
 const DESCRIPTION: &str = "backup.json";
 const DATABASE: &str = "pika-news.sqlite";
-/// In the data folder while a restore is under way.
+/// In the folder of a backup while it is made.
+const UNFINISHED: &str = "unfinished";
+/// In the data folder while a restore is under way: the paths that it makes, one a line.
 const RESTORING: &str = "restoring";
 
 /// What a backup says of itself, in `backup.json`.
@@ -123,10 +125,15 @@ pub async fn back_up(
         return Err(BackupError::Exists { path: to.to_owned() });
     }
     let unfinished = with_suffix(to, "unfinished");
-    // What an earlier one left that was killed.
+    // What an earlier one left that was killed; nothing else of that name.
     if unfinished.exists() {
+        if !unfinished.join(UNFINISHED).exists() {
+            return Err(BackupError::Exists { path: unfinished });
+        }
         fs::remove_dir_all(&unfinished).map_err(failed("remove what an earlier backup left"))?;
     }
+    fs::create_dir_all(&unfinished).map_err(failed(format!("make the folder {}", unfinished.display())))?;
+    fs::write(unfinished.join(UNFINISHED), "").map_err(failed("begin the backup"))?;
     for folder in ["repositories", "runs"] {
         let folder = unfinished.join(folder);
         fs::create_dir_all(&folder).map_err(failed(format!("make the folder {}", folder.display())))?;
@@ -147,6 +154,7 @@ pub async fn back_up(
     let text = serde_json::to_vec_pretty(&description)
         .map_err(|error| failed("describe the backup")(error.into()))?;
     fs::write(unfinished.join(DESCRIPTION), text).map_err(failed("describe the backup"))?;
+    fs::remove_file(unfinished.join(UNFINISHED)).map_err(failed("end the backup"))?;
     tree::flush(&unfinished).map_err(failed("flush the backup to the disk"))?;
     fs::rename(&unfinished, to).map_err(failed("give the backup its name"))?;
     Ok(description)
@@ -212,18 +220,22 @@ pub async fn restore(git: &Git, config: &Config, from: &Path) -> Result<BackupDe
     if data.join(DATABASE).exists() {
         return Err(BackupError::HasForge { path: data.clone() });
     }
-    if !marker.exists() {
-        for (_, config) in &targets {
-            for path in [config.path.clone(), pikaci_state_root(config)] {
-                if path.exists() {
+    // What an earlier restore noted that it makes, it may have made in part; whatever else is there is somebody's.
+    let noted = fs::read_to_string(&marker).unwrap_or_default();
+    let is_ours = |path: &Path| noted.lines().any(|line| Path::new(line) == path);
+    let mut made = String::new();
+    for (_, config) in &targets {
+        for path in [config.path.clone(), pikaci_state_root(config)] {
+            for path in [with_suffix(&path, RESTORING), path] {
+                if path.exists() && !is_ours(&path) {
                     return Err(BackupError::Exists { path });
                 }
+                made.push_str(&format!("{}\n", path.display()));
             }
         }
     }
     fs::create_dir_all(data).map_err(failed(format!("make the folder {}", data.display())))?;
-    fs::write(&marker, "A restore was begun here; `pika-news restore` ends it.\n")
-        .map_err(failed("note that a restore is under way"))?;
+    fs::write(&marker, made).map_err(failed("note that a restore is under way"))?;
     for (repository, config) in targets {
         restore_repository(git, repository, config, from).await?;
     }

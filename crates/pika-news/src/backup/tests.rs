@@ -82,6 +82,18 @@ async fn a_restored_forge_has_the_branches_and_runs_of_the_one_that_went_on() {
     fs::create_dir_all(state.path().join(log).parent().unwrap()).unwrap();
     fs::write(state.path().join(log), "hello\n").unwrap();
     fs::write(state.path().join("runs/20260301T142233Z-7f3a9c10/lock"), "").unwrap();
+    // Jobs and what they leave may have any name.
+    let odd = [
+        "jobs/lock/host.log",
+        "jobs/unit/artifacts/scratch/a",
+        "jobs/unit/artifacts/core.tmp",
+        "jobs/unit/artifacts/lock",
+    ]
+    .map(|name| format!("runs/20260301T142233Z-7f3a9c10/{name}"));
+    for name in &odd {
+        fs::create_dir_all(state.path().join(name).parent().unwrap()).unwrap();
+        fs::write(state.path().join(name), "kept").unwrap();
+    }
     fs::create_dir_all(state.path().join("snapshots/abc")).unwrap();
     let made = fixture.back_up("backup").await.unwrap();
     assert_eq!((made.repositories[0].references, made.repositories[0].runs), (2, 1));
@@ -102,6 +114,9 @@ async fn a_restored_forge_has_the_branches_and_runs_of_the_one_that_went_on() {
     let state = forge.state_root(NAME).unwrap();
     assert_eq!(fs::read_to_string(state.path().join(log)).unwrap(), "hello\n");
     assert!(!state.path().join("runs/20260301T142233Z-7f3a9c10/lock").exists());
+    for name in &odd {
+        assert_eq!(fs::read_to_string(state.path().join(name)).unwrap(), "kept", "{name}");
+    }
     assert!(!state.path().join("snapshots").exists());
     forge.git(NAME).unwrap().fsck().await.unwrap();
 }
@@ -130,12 +145,19 @@ async fn what_was_killed_in_the_middle_is_no_backup_and_no_forge_and_can_be_done
     fixture.push("main", "one").await;
     // Killed while it was copied.
     fs::create_dir_all(fixture.path("backup.unfinished/repositories/sample.git")).unwrap();
+    let taken = fixture.back_up("backup").await;
+    assert!(matches!(taken, Err(BackupError::Exists { .. })), "it is somebody's folder: {taken:?}");
+    fs::write(fixture.path("backup.unfinished").join(UNFINISHED), "").unwrap();
     fixture.back_up("backup").await.unwrap();
     assert!(!fixture.path("backup.unfinished").exists());
     // Killed after the first repository.
     let restored = config(&fixture.path("restored"));
     fs::create_dir_all(&restored.repositories[0].path).unwrap();
     fs::write(restored.data.join(RESTORING), "").unwrap();
+    let taken = restore(&Git::default(), &restored, &fixture.path("backup")).await;
+    assert!(matches!(taken, Err(BackupError::Exists { .. })), "nobody noted that it made it: {taken:?}");
+    let made = format!("{}\n", restored.repositories[0].path.display());
+    fs::write(restored.data.join(RESTORING), made).unwrap();
     restore(&Git::default(), &restored, &fixture.path("backup")).await.unwrap();
     assert!(!restored.data.join(RESTORING).exists());
     open(&restored).await.git(NAME).unwrap().fsck().await.unwrap();

@@ -22,12 +22,21 @@ const MADE_AGAIN: [&str; 2] = ["snapshots", "prepared"];
 
 /// Copies a state root; one that is not there yet is an empty one.
 pub(super) fn copy(from: &Path, to: &Path, skip: Skip) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    let is_left_out = |name: &str| skip == Skip::LocksAndSnapshots && MADE_AGAIN.contains(&name);
-    copy_folder(from, to, &is_left_out)
+    copy_folder(from, to, skip, &mut Vec::new())
 }
 
-fn copy_folder(from: &Path, to: &Path, is_left_out: &dyn Fn(&str) -> bool) -> io::Result<()> {
+/// Whether an entry is left out, by the names of the folders above it, below the state root. What jobs have left is never looked
+/// at: their files have whatever names they like.
+fn is_left_out(above: &[String], name: &str, skip: Skip) -> bool {
+    match above {
+        [] => skip == Skip::LocksAndSnapshots && MADE_AGAIN.contains(&name),
+        [runs, _run] if runs == "runs" => matches!(name, "lock" | "scratch") || name.ends_with(".tmp"),
+        _ => false,
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path, skip: Skip, above: &mut Vec<String>) -> io::Result<()> {
+    fs::create_dir_all(to)?;
     let entries = match fs::read_dir(from) {
         Ok(entries) => entries,
         // Removed meanwhile, or never made.
@@ -37,14 +46,17 @@ fn copy_folder(from: &Path, to: &Path, is_left_out: &dyn Fn(&str) -> bool) -> io
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let text = name.to_string_lossy();
-        if is_left_out(&text) || text == "lock" || text == "scratch" || text.ends_with(".tmp") {
+        let text = name.to_string_lossy().into_owned();
+        if is_left_out(above, &text, skip) {
             continue;
         }
         let (source, target) = (entry.path(), to.join(&name));
         let kind = entry.file_type()?;
         let copied = if kind.is_dir() {
-            fs::create_dir_all(&target).and_then(|()| copy_folder(&source, &target, &|_| false))
+            above.push(text);
+            let copied = copy_folder(&source, &target, skip, above);
+            above.pop();
+            copied
         } else if kind.is_symlink() {
             fs::read_link(&source).and_then(|link| symlink(link, &target))
         } else if kind.is_file() {

@@ -215,6 +215,15 @@ async fn tell_the_service_manager(forge: Forge) {
 }
 
 async fn asked_to_end() -> Result<()> {
+    // Without somebody who listens it would end the forge.
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::warn!(
+                "the configuration is read at the start alone; restart the forge to have it read again"
+            );
+        }
+    });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
