@@ -75,8 +75,8 @@
   }
   if (document.body.dataset.changes) {
     const changes = new EventSource(document.body.dataset.changes);
-    let known = false;
-    changes.addEventListener("ready", () => { if (known) later(); known = true; });
+    // Something may have changed between the page and this stream, or while it was broken.
+    changes.addEventListener("ready", later);
     changes.addEventListener("change", later);
   }
   // Phases and jobs move without the forge hearing of it.
