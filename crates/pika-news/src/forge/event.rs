@@ -12,7 +12,7 @@ use super::state::HeadState;
 macro_rules! event_kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $word:literal;)*) => {
         /// What happened.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
         pub enum EventKind {
             $($(#[doc = $doc])* #[serde(rename = $word)] $name,)*
         }
@@ -74,7 +74,7 @@ impl EventKind {
 }
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Event {
     /// Its place in the order of all events.
     pub id: i64,
@@ -92,7 +92,7 @@ pub struct Event {
 }
 
 /// What an event says beyond its kind. What does not concern its kind is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct EventDetail {
     /// The branch's name.
@@ -123,12 +123,15 @@ pub struct EventDetail {
     pub cause: Option<String>,
     /// The run of `pikaci`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub run_id: Option<RunId>,
     /// How the attempt ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub outcome: Option<Outcome>,
     /// Whose fault it was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub fault: Option<Fault>,
     /// What the head comes to.
     #[serde(skip_serializing_if = "Option::is_none")]

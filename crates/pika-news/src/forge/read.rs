@@ -20,23 +20,28 @@ impl Forge {
     /// Lists the repositories.
     pub async fn repositories(&self) -> Result<Vec<RepositoryRow>, ForgeError> {
         let mut rows = Vec::new();
-        for hosted in self.all_hosted() {
-            let default_branch = hosted.default_branch.as_str();
-            let (counts, updated_at_ms) = self.store().count_branches(hosted.id, default_branch).await?;
-            let default_branch_state = match self.store().find_branch_named(hosted.id, default_branch).await?
-            {
-                Some(branch) => Some(self.head_view(branch.head_id).await?.state),
-                None => None,
-            };
-            rows.push(RepositoryRow {
-                name: hosted.config.name.clone(),
-                default_branch: default_branch.to_owned(),
-                open_branches: counts.open,
-                default_branch_state,
-                updated_at_ms,
-            });
+        for name in self.repository_names() {
+            rows.push(self.repository_row(name).await?);
         }
         Ok(rows)
+    }
+
+    /// Shows a repository as a list has it.
+    pub async fn repository_row(&self, name: &str) -> Result<RepositoryRow, ForgeError> {
+        let hosted = self.hosted(name)?;
+        let default_branch = hosted.default_branch.as_str();
+        let (counts, updated_at_ms) = self.store().count_branches(hosted.id, default_branch).await?;
+        let default_branch_state = match self.store().find_branch_named(hosted.id, default_branch).await? {
+            Some(branch) => Some(self.head_view(branch.head_id).await?.state),
+            None => None,
+        };
+        Ok(RepositoryRow {
+            name: name.to_owned(),
+            default_branch: default_branch.to_owned(),
+            open_branches: counts.open,
+            default_branch_state,
+            updated_at_ms,
+        })
     }
 
     /// Shows a repository.
@@ -205,7 +210,7 @@ fn no_lane_run(id: LaneRunId) -> ForgeError {
     ForgeError::not_found(format!("lane run {id}"))
 }
 
-fn head_view(record: HeadRecord, lanes: Vec<(LaneRecord, Vec<LaneRunRecord>)>) -> HeadView {
+pub(super) fn head_view(record: HeadRecord, lanes: Vec<(LaneRecord, Vec<LaneRunRecord>)>) -> HeadView {
     let lanes: Vec<LaneView> = lanes.into_iter().map(|(lane, attempts)| lane_view(lane, attempts)).collect();
     let required = lanes.iter().filter(|lane| lane.is_required).map(|lane| lane.state);
     HeadView {
@@ -222,7 +227,7 @@ fn head_view(record: HeadRecord, lanes: Vec<(LaneRecord, Vec<LaneRunRecord>)>) -
     }
 }
 
-fn branch_row(hosted: &Hosted, branch: &BranchRecord, head: &HeadView) -> BranchRow {
+pub(super) fn branch_row(hosted: &Hosted, branch: &BranchRecord, head: &HeadView) -> BranchRow {
     let badge = |lane: &LaneView| LaneBadge {
         target: lane.target.clone(),
         title: lane.title.clone(),
@@ -246,7 +251,7 @@ fn branch_row(hosted: &Hosted, branch: &BranchRecord, head: &HeadView) -> Branch
 }
 
 /// Shows a lane; its attempts come the latest first.
-fn lane_view(lane: LaneRecord, attempts: Vec<LaneRunRecord>) -> LaneView {
+pub(super) fn lane_view(lane: LaneRecord, attempts: Vec<LaneRunRecord>) -> LaneView {
     let latest = attempts.first();
     let judged = latest.map(|run| Attempt {
         status: run.status,
@@ -270,7 +275,7 @@ fn lane_view(lane: LaneRecord, attempts: Vec<LaneRunRecord>) -> LaneView {
     }
 }
 
-fn lane_run_view(run: LaneRunRecord) -> LaneRunView {
+pub(super) fn lane_run_view(run: LaneRunRecord) -> LaneRunView {
     LaneRunView {
         id: run.id,
         attempt: run.attempt,

@@ -20,7 +20,7 @@ use crate::tutorials::{Comparison, Prepared};
 const KEY_BYTES_MAX: usize = 64;
 
 /// Where the tutorial of a head stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TutorialState {
     /// The branch.
     pub branch_id: BranchId,
@@ -53,7 +53,7 @@ pub struct TutorialState {
 }
 
 /// What a tutorial took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TutorialCost {
     /// How often a writer was asked.
     pub attempts: u32,
@@ -68,7 +68,7 @@ pub struct TutorialCost {
 }
 
 /// Which tutorial is shown for a head.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Shown {
     /// The one that was written for it.

@@ -153,7 +153,10 @@ pub(super) fn head_with_lanes(
     with_lanes(transaction, record)
 }
 
-fn with_lanes(transaction: &Transaction<'_>, head: HeadRecord) -> Result<HeadWithLanes, StoreError> {
+pub(super) fn with_lanes(
+    transaction: &Transaction<'_>,
+    head: HeadRecord,
+) -> Result<HeadWithLanes, StoreError> {
     let lanes = list_lanes(transaction, head.id)?.into_iter().map(|lane| {
         let attempts = list_attempts(transaction, lane.id)?;
         Ok((lane, attempts))

@@ -182,10 +182,14 @@ impl<E: Into<WebError>> From<E> for ApiError {
     }
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+/// A refusal.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct ErrorBody<'a> {
+    /// For people. It may change.
     error: String,
+    /// For programs: a word that keeps its meaning. docs/formats/api.md lists them.
     code: &'static str,
+    /// Where the operator's log says more.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
 }

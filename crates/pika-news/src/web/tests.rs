@@ -9,6 +9,7 @@ mod hostile;
 mod identity;
 mod matrix;
 mod oidc;
+mod resources;
 mod secrets;
 mod stream;
 mod tutorial;

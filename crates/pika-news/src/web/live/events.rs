@@ -30,7 +30,8 @@ const EVENTS_MAX: u32 = 200;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Which events are wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(in crate::web) struct EventsQuery {
     /// Only what follows this id. Without it a list begins with the oldest event that is kept, a stream with the next one.
     after: Option<i64>,
@@ -41,7 +42,7 @@ pub(in crate::web) struct EventsQuery {
 }
 
 /// A part of the events, the oldest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(in crate::web) struct EventPage {
     items: Vec<Event>,
     /// What `after` is to be for the next part; absent when there is none yet.
@@ -50,7 +51,12 @@ pub(in crate::web) struct EventPage {
     position: i64,
 }
 
-/// `GET /news/api/forge/events?after=&repository=&limit=`
+/// Lists what happened in the repositories that whoever asks may read, the oldest first.
+#[utoipa::path(
+    get, path = "/news/api/forge/events", tag = "events",
+    params(EventsQuery),
+    responses((status = 200, body = EventPage))
+)]
 pub(in crate::web) async fn list(
     viewer: Viewer,
     State(web): State<Web>,
@@ -68,7 +74,12 @@ pub(in crate::web) async fn list(
     Ok(axum::Json(EventPage { items: found.events, next, position: found.position }))
 }
 
-/// `GET /news/api/forge/events/stream?after=&repository=`, taken up with `Last-Event-ID`
+/// Streams what happens, from an event on.
+#[utoipa::path(
+    get, path = "/news/api/forge/events/stream", tag = "events",
+    params(EventsQuery, ("Last-Event-ID" = Option<i64>, Header, description = "The last event that was received")),
+    responses((status = 200, description = "Server-sent events, named as `kind`", body = String, content_type = "text/event-stream"))
+)]
 pub(in crate::web) async fn stream(
     viewer: Viewer,
     State(web): State<Web>,
