@@ -166,6 +166,7 @@ impl<'a> Checker<'a> {
             state,
             evidence,
             stale_since: None,
+            earlier_snippets: Vec::new(),
         }
     }
 

@@ -301,7 +301,7 @@ pub(super) async fn file(
             }
             Some(from) => {
                 let since = web.forge().since(&repository, branch.row.id, from, &query.head).await?;
-                (since.explained.into(), since.diff.into())
+                (since.explained.into(), since.diff)
             }
         };
         let index = query.file.checked_sub(1).filter(|index| *index < diff.files().len());
