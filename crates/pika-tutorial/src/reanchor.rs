@@ -49,8 +49,9 @@ pub fn reanchor(tutorial: &Tutorial, about: &About, diff: &Diff) -> Reanchored {
             step.state = StepState::Unsupported;
         }
         step.affected_files.retain(|path| paths.contains(path));
+        let mut known: HashSet<String> = step.affected_files.iter().cloned().collect();
         for evidence in &step.evidence {
-            if !step.affected_files.contains(&evidence.path) {
+            if known.insert(evidence.path.clone()) {
                 step.affected_files.push(evidence.path.clone());
             }
         }

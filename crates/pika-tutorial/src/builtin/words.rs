@@ -2,7 +2,7 @@
 //!
 //! Invariant: names and comments of the diff are quoted, never woven into a sentence as if they were ours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::area::Area;
@@ -63,12 +63,9 @@ pub(super) fn of_group(
 
 /// One line for each file of a long list, with the names of what changed in it.
 fn lines_by_file(diff: &Diff, items: &[&Change]) -> Vec<String> {
-    let mut files: Vec<(usize, Vec<&Change>)> = Vec::new();
+    let mut files: BTreeMap<usize, Vec<&Change>> = BTreeMap::new();
     for change in items {
-        match files.iter_mut().find(|(file, _)| *file == change.file) {
-            Some((_, changes)) => changes.push(change),
-            None => files.push((change.file, vec![change])),
-        }
+        files.entry(change.file).or_default().push(change);
     }
     files
         .into_iter()

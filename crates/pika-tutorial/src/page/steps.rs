@@ -1,5 +1,7 @@
 //! The explained part of a page: what wrote it, summary, steps with what shows them, and what no step shows.
 
+use std::collections::HashMap;
+
 use crate::diff::{Diff, HunkRef};
 use crate::explain::{End, Explained};
 use crate::tutorial::{Evidence, EvidenceState, Step, StepState};
@@ -32,6 +34,8 @@ pub(super) struct Head<'a> {
     explained: &'a Explained,
     diff: &'a Diff,
     embedding: &'a Embedding,
+    /// The files of the diff by their paths for people.
+    places: HashMap<String, usize>,
 }
 
 /// A step on a page.
@@ -46,6 +50,7 @@ pub(super) struct StepView {
     pub(super) state_word: &'static str,
     pub(super) stale_since: Option<String>,
     pub(super) files: Vec<Link>,
+    pub(super) files_left_out: usize,
     pub(super) places: Vec<Place>,
     pub(super) more: Vec<Link>,
     pub(super) left_out: usize,
@@ -77,7 +82,9 @@ pub(super) struct Place {
 
 impl<'a> Head<'a> {
     pub(super) fn new(explained: &'a Explained, diff: &'a Diff, embedding: &'a Embedding) -> Head<'a> {
-        Head { explained, diff, embedding }
+        let files = diff.files().iter().enumerate().rev();
+        let places = files.map(|(index, file)| (file.display_path(), index)).collect();
+        Head { explained, diff, embedding, places }
     }
 
     pub(super) fn tick_url(&self) -> Option<&str> {
@@ -250,7 +257,13 @@ impl<'a> Head<'a> {
                 .stale_since
                 .as_ref()
                 .map(|head| visible(&head.chars().take(12).collect::<String>())),
-            files: step.affected_files.iter().filter_map(|path| self.file_link(path)).collect(),
+            files: step
+                .affected_files
+                .iter()
+                .take(LINKS_MAX)
+                .filter_map(|path| self.file_link(path))
+                .collect(),
+            files_left_out: step.affected_files.len().saturating_sub(LINKS_MAX),
             places,
             more,
             left_out,
@@ -259,7 +272,7 @@ impl<'a> Head<'a> {
     }
 
     fn file_link(&self, path: &str) -> Option<Link> {
-        let index = self.diff.files().iter().position(|file| file.display_path() == path)?;
+        let index = *self.places.get(path)?;
         Some(self.link_to_file(index + 1, visible(path)))
     }
 
