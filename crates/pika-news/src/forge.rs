@@ -6,6 +6,7 @@
 
 mod act;
 mod error;
+pub mod event;
 pub(crate) mod health;
 pub mod id;
 mod merge;

@@ -65,6 +65,8 @@ pub(super) fn router(web: Web) -> Router<Web> {
         .route("/news/api/forge/pikaci/logs/{run_id}/stream", get(live::log))
         .route("/news/api/forge/pikaci/prepared-outputs/{run_id}", get(prepared_outputs::show))
         .route("/news/api/forge/changes", get(live::changes))
+        .route("/news/api/forge/events", get(live::events::list))
+        .route("/news/api/forge/events/stream", get(live::events::stream))
         .route("/news/api/{*rest}", axum::routing::any(missing))
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(web, require_auth))

@@ -5,6 +5,7 @@
 //! rights, when it is an hour old, and when the forge shuts down. Browsers come back by themselves.
 
 mod decode;
+pub(super) mod events;
 mod follow;
 
 use std::convert::Infallible;

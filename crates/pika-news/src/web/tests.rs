@@ -2,6 +2,7 @@
 
 mod access;
 mod contract;
+mod events;
 mod fixture;
 mod health;
 mod hostile;

@@ -194,6 +194,8 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/api/forge/pikaci/prepared-outputs/{run_id}", Read, ""),
         // Tells of the repositories that its watcher may read, and of no others; see `stream`.
         row("GET", "/news/api/forge/changes", SignedIn, ""),
+        row("GET", "/news/api/forge/events", SignedIn, ""),
+        row("GET", "/news/api/forge/events/stream", SignedIn, ""),
         row("ANY", "/news/api/{*rest}", Missing, ""),
         row("GET", "/news/git/{repository}/info/refs", Fetch, "?service=git-upload-pack"),
         row("GET", "/news/git/{repository}/info/refs", Push, "?service=git-receive-pack"),

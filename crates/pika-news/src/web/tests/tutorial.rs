@@ -15,7 +15,7 @@ const OLD: &str = "fn one() {}\n";
 const NEW: &str = "fn one() {}\n\nfn two() -> u32 {\n    2\n}\n";
 const ANSWER: &str = r#"{"executive_summary":"It adds **two**.","steps":[{"title":"Add two","intent":"So that there are two.","affected_files":["lib.rs"],"evidence_snippets":["+fn two() -> u32 {"],"body_markdown":"See <script>alert(1)</script> it."}]}"#;
 
-fn written_by(script: &str) -> TutorialConfig {
+pub(super) fn written_by(script: &str) -> TutorialConfig {
     let settings = ProviderSettings {
         provider: ProviderKind::Command,
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
