@@ -139,6 +139,9 @@ impl From<ForgeError> for WebError {
             ForgeError::NotFound { .. } | ForgeError::Git(pika_git::GitError::NotFound { .. }) => {
                 WebError::NotFound(error.to_string())
             }
+            ForgeError::Git(error @ pika_git::GitError::TooManyLines { .. }) => {
+                WebError::Refused(Code::TooLarge, format!("{error}; look at it with git"))
+            }
             ForgeError::Git(pika_git::GitError::TooLarge { bytes_max, .. }) => WebError::Refused(
                 Code::TooLarge,
                 format!(

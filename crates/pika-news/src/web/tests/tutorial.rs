@@ -224,7 +224,9 @@ async fn a_step_whose_lines_changed_is_marked_with_the_head_that_it_was_written_
         html.contains("1 of its steps hold, 1 are marked as stale") && html.contains(&first[..10]),
         "{html}"
     );
-    assert!(!html.contains("+A note.") && !html.contains(">A note.<"), "what is gone is not quoted: {html}");
+    let (before, earlier) = html.split_once("What it showed at").unwrap_or_else(|| panic!("{html}"));
+    assert!(!before.contains("A note.</td>"), "what is gone is not shown as what is there: {html}");
+    assert!(earlier.contains("<pre>+A note.</pre>") && !earlier.contains("A note.</td>"), "{html}");
     fixture.forge.drain().await;
 }
 
