@@ -5,6 +5,7 @@
 
 mod auth;
 mod metrics;
+mod mirror;
 mod rules;
 mod secrets;
 mod ssh;
@@ -23,6 +24,7 @@ use toml::Spanned;
 
 pub use auth::{AuthConfig, OidcConfig};
 pub use metrics::MetricsConfig;
+pub use mirror::{MirrorConfig, StatusHost, StatusesConfig};
 pub use secrets::SecretsConfig;
 pub use ssh::SshConfig;
 pub use tutorial::TutorialConfig;
@@ -164,6 +166,8 @@ pub struct RepositoryConfig {
     pub merge_without_manifest: bool,
     /// Who may move which reference, the first that matches; the rest is built in.
     pub rules: Vec<PushRule>,
+    /// Where its branches and tags are pushed to.
+    pub mirror: Option<MirrorConfig>,
 }
 
 impl RepositoryConfig {
@@ -259,6 +263,7 @@ struct RawRepository {
     merge_without_manifest: bool,
     #[serde(default)]
     rules: Vec<rules::RawRule>,
+    mirror: Option<mirror::RawMirror>,
 }
 
 impl Config {
@@ -489,6 +494,7 @@ impl Checker<'_> {
             let default_branch = self.default_branch(entry.default_branch);
             let merge_without_manifest = entry.merge_without_manifest;
             let rules = self.rules(entry.rules);
+            let mirror = entry.mirror.map(|mirror| self.mirror(mirror, folder));
             repositories.push(RepositoryConfig {
                 name,
                 path,
@@ -496,6 +502,7 @@ impl Checker<'_> {
                 visibility: entry.visibility,
                 merge_without_manifest,
                 rules,
+                mirror,
             });
         }
         repositories

@@ -21,6 +21,8 @@ pub mod forge;
 pub mod hook;
 pub mod hook_socket;
 pub mod metrics;
+mod mirror;
+mod outgoing;
 pub mod secrets;
 pub mod ssh;
 pub mod store;

@@ -8,6 +8,7 @@ mod health;
 mod hostile;
 mod identity;
 mod matrix;
+mod mirror;
 mod oidc;
 mod resources;
 mod schemathesis;

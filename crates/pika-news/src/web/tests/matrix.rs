@@ -202,6 +202,8 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/api/v1/repositories/{repository}", Read, ""),
         row("GET", "/news/api/v1/repositories/{repository}/branches", Read, ""),
         row("GET", "/news/api/v1/repositories/{repository}/runs", Read, ""),
+        row("GET", "/news/api/v1/repositories/{repository}/mirror", Write, ""),
+        row("POST", "/news/api/v1/repositories/{repository}/mirror/sync", Write, ""),
         row("GET", "/news/api/v1/branches/{branch_id}", Read, ""),
         row("GET", "/news/api/v1/branches/{branch_id}/heads", Read, ""),
         row("GET", "/news/api/v1/branches/{branch_id}/runs", Read, ""),
