@@ -26,3 +26,4 @@ pub mod ssh;
 pub mod store;
 mod tutorials;
 pub mod web;
+mod webhooks;

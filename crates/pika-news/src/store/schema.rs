@@ -18,6 +18,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0005_identity.sql")),
     M::up(include_str!("migrations/0006_secrets.sql")),
     M::up(include_str!("migrations/0007_events.sql")),
+    M::up(include_str!("migrations/0010_webhooks.sql")),
 ];
 
 /// Brings a database up to date.

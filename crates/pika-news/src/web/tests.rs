@@ -14,3 +14,4 @@ mod schemathesis;
 mod secrets;
 mod stream;
 mod tutorial;
+mod webhooks;

@@ -5,6 +5,7 @@ mod branches;
 mod jobs;
 mod people;
 mod queue;
+mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,4 +34,8 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(artifacts::download))
         .routes(routes!(people::users))
         .routes(routes!(people::tokens))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
 }
