@@ -133,6 +133,7 @@ fn rows() -> Vec<Row> {
         row("POST", "/news/settings/users/{name}", Forge, "action=none"),
         row("GET", "/news/settings/audit", Forge, ""),
         row("GET", "/news/{repository}", Read, ""),
+        row("GET", "/news/{repository}/badge.svg", Read, ""),
         row("GET", "/news/{repository}/settings", Administer, ""),
         row("POST", "/news/{repository}/settings/members", Administer, "user=nobody&role=read"),
         row("GET", "/news/{repository}/branch/{id}", Read, ""),
