@@ -10,6 +10,7 @@ mod rules;
 mod secrets;
 mod ssh;
 mod tutorial;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ pub use mirror::{MirrorConfig, StatusHost, StatusesConfig};
 pub use secrets::SecretsConfig;
 pub use ssh::SshConfig;
 pub use tutorial::TutorialConfig;
+pub use webhooks::WebhooksConfig;
 
 use crate::auth::PublicRepositories;
 use crate::forge::push_rules::PushRule;
@@ -79,6 +81,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// How secrets are kept.
     pub secrets: SecretsConfig,
+    /// Whom events may be sent to.
+    pub webhooks: WebhooksConfig,
     /// The repositories, in the file's order.
     pub repositories: Vec<RepositoryConfig>,
 }
@@ -235,6 +239,8 @@ struct RawConfig {
     #[serde(default)]
     secrets: secrets::RawSecrets,
     #[serde(default)]
+    webhooks: webhooks::RawWebhooks,
+    #[serde(default)]
     repositories: Vec<RawRepository>,
 }
 
@@ -342,8 +348,9 @@ impl Checker<'_> {
         let metrics = self.metrics(raw.metrics);
         let auth = self.auth(raw.auth, folder);
         let secrets = self.secrets(raw.secrets, folder);
+        let webhooks = self.webhooks(&raw.webhooks);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ssh, ci, tutorial, auth, metrics, secrets, repositories }
+        Config { data, listen, public_url, ssh, ci, tutorial, auth, metrics, secrets, webhooks, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

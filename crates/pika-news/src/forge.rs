@@ -19,6 +19,7 @@ mod secret;
 pub mod state;
 pub mod tutorial;
 pub mod view;
+pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ use crate::config::{Config, RepositoryConfig};
 use crate::secrets::SecretKey;
 use crate::store::Store;
 use crate::tutorials::Tutorials;
+use crate::webhooks::Webhooks;
 use id::RepositoryId;
 use push_rules::PushRules;
 use view::Change;
@@ -71,6 +73,7 @@ struct Inner {
     changes: broadcast::Sender<Change>,
     ci: Ci,
     tutorials: Tutorials,
+    webhooks: Webhooks,
     progress: health::Progress,
     secret_key: Option<SecretKey>,
 }
@@ -150,6 +153,7 @@ impl Forge {
                 changes,
                 ci,
                 tutorials,
+                webhooks: Webhooks::default(),
                 progress: health::Progress::default(),
                 secret_key,
             }),
@@ -215,6 +219,10 @@ impl Forge {
 
     pub(crate) fn tutorials(&self) -> &Tutorials {
         &self.inner.tutorials
+    }
+
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.inner.webhooks
     }
 
     pub(crate) fn progress(&self) -> &health::Progress {

@@ -28,3 +28,4 @@ pub mod ssh;
 pub mod store;
 mod tutorials;
 pub mod web;
+mod webhooks;

@@ -23,6 +23,7 @@ mod schema;
 mod secret;
 mod ssh_key;
 mod tutorial;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use sample::SampleHistory;
 pub use secret::SecretRow;
 pub use ssh_key::{AddedSshKey, NewSshKey};
 pub use tutorial::{FinishTutorial, TutorialJob, TutorialRecord, TutorialStatus};
+pub use webhook::{DeliveryRecord, NewDelivery, NewWebhook, Tried, WebhookRecord};
 
 use connection::{Readers, Writer};
 use tokio::sync::watch;

@@ -38,6 +38,13 @@ impl Forge {
         let forge = self.clone();
         self.ci().tasks.spawn(async move {
             tokio::select! {
+                () = forge.send_webhooks() => {}
+                () = forge.ci().draining.cancelled() => {}
+            }
+        });
+        let forge = self.clone();
+        self.ci().tasks.spawn(async move {
+            tokio::select! {
                 () = forge.maintain() => {}
                 () = forge.ci().draining.cancelled() => {}
             }

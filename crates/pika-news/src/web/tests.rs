@@ -15,3 +15,4 @@ mod schemathesis;
 mod secrets;
 mod stream;
 mod tutorial;
+mod webhooks;

@@ -6,6 +6,7 @@ mod jobs;
 mod mirror;
 mod people;
 mod queue;
+mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -36,4 +37,8 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(mirror::sync))
         .routes(routes!(people::users))
         .routes(routes!(people::tokens))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
 }
