@@ -16,6 +16,7 @@
 pub mod auth;
 pub mod backup;
 pub mod ci;
+pub mod client;
 pub mod config;
 pub mod forge;
 pub mod hook;

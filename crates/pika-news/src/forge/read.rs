@@ -12,7 +12,7 @@ use super::view::{
     LaneRunView, LaneView, RepositoryRow, RepositoryView,
 };
 use super::{Forge, ForgeError, Hosted};
-use crate::store::{BranchRecord, HeadRecord, LaneRecord, LaneRunRecord};
+use crate::store::{BranchRecord, HeadRecord, LaneRecord, LaneRunRecord, UnfinishedLaneRun};
 
 const EARLIER_HEADS_MAX: u32 = 20;
 
@@ -72,6 +72,31 @@ impl Forge {
             rows.push(branch_row(hosted, &branch, &head_view(record, lanes)));
         }
         Ok(BranchList { rows, has_more })
+    }
+
+    /// Finds a branch by its name.
+    pub async fn branch_named(&self, repository: &str, name: &str) -> Result<Option<BranchRow>, ForgeError> {
+        let hosted = self.hosted(repository)?;
+        let Some(branch) = self.store().find_branch_named(hosted.id, name).await? else { return Ok(None) };
+        let head = self.head_view(branch.head_id).await?;
+        Ok(Some(branch_row(hosted, &branch, &head)))
+    }
+
+    /// Lists lane runs of these repositories that are not finished, the oldest first, with their repositories' names.
+    pub async fn unfinished(
+        &self,
+        repositories: impl Iterator<Item = &str>,
+        after: LaneRunId,
+        limit: u32,
+    ) -> Result<Vec<(String, UnfinishedLaneRun)>, ForgeError> {
+        let hosted = repositories.map(|name| self.hosted(name)).collect::<Result<Vec<_>, _>>()?;
+        let ids = hosted.iter().map(|hosted| hosted.id).collect();
+        let runs = self.store().list_unfinished(ids, after, limit).await?;
+        let named = runs.into_iter().filter_map(|run| {
+            let hosted = hosted.iter().find(|hosted| hosted.id == run.repository_id)?;
+            Some((hosted.config.name.clone(), run))
+        });
+        Ok(named.collect())
     }
 
     /// Shows a branch.

@@ -6,6 +6,7 @@ mod branch;
 mod logs;
 mod members;
 mod prepared_outputs;
+mod queue;
 mod raw_log;
 mod run;
 mod secrets;
@@ -13,6 +14,8 @@ mod ssh_keys;
 pub(super) mod tokens;
 mod tutorial;
 mod users;
+mod whoami;
+mod why;
 
 use axum::Router;
 use axum::routing::{delete, get, post, put};
@@ -25,6 +28,8 @@ use super::{Web, live};
 /// The routes below `/news/api`, all behind authentication.
 pub(super) fn router(web: Web) -> Router<Web> {
     Router::new()
+        .route("/news/api/forge/whoami", get(whoami::show))
+        .route("/news/api/forge/queue", get(queue::show))
         .route("/news/api/forge/repositories", get(branch::repositories))
         .route("/news/api/forge/repository/{name}/branches", get(branch::list))
         .route("/news/api/forge/repository/{name}/secrets", get(secrets::list))
@@ -57,6 +62,7 @@ pub(super) fn router(web: Web) -> Router<Web> {
         .route("/news/api/forge/branch/{id}/tutorial/tick", post(tutorial::tick))
         .route("/news/api/forge/branch/{id}/interdiff", get(tutorial::since))
         .route("/news/api/forge/lane-run/{id}", get(branch::lane_run))
+        .route("/news/api/forge/lane-run/{id}/why", get(why::show))
         .route("/news/api/forge/lane-run/{id}/rerun", post(actions::rerun))
         .route("/news/api/forge/lane-run/{id}/cancel", post(actions::cancel))
         .route("/news/api/forge/pikaci/run/{run_id}", get(run::show))

@@ -146,6 +146,10 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/{repository}/lane-run/{id}", Read, ""),
         row("POST", "/news/{repository}/lane-run/{id}/rerun", Write, "failed=true"),
         row("POST", "/news/{repository}/lane-run/{id}/cancel", Write, ""),
+        row("GET", "/news/api/forge/whoami", SignedIn, ""),
+        // Lists what of it the caller may read.
+        row("GET", "/news/api/forge/queue", SignedIn, ""),
+        row("GET", "/news/api/forge/queue", Read, "?repository=sample"),
         row("GET", "/news/api/forge/repositories", SignedIn, ""),
         row("GET", "/news/api/forge/repository/{name}/branches", Read, ""),
         row("GET", "/news/api/forge/repository/{name}/members", Administer, ""),
@@ -185,6 +189,7 @@ fn rows() -> Vec<Row> {
         ),
         row("GET", "/news/api/forge/branch/{id}/interdiff", Read, "?from={head}"),
         row("GET", "/news/api/forge/lane-run/{id}", Read, ""),
+        row("GET", "/news/api/forge/lane-run/{id}/why", Read, ""),
         row("POST", "/news/api/forge/lane-run/{id}/rerun", Write, "{}"),
         row("POST", "/news/api/forge/lane-run/{id}/cancel", Write, ""),
         row("GET", "/news/api/forge/pikaci/run/{run_id}", Read, ""),
