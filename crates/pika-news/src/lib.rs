@@ -21,6 +21,7 @@ pub mod config;
 pub mod forge;
 pub mod hook;
 pub mod hook_socket;
+pub mod mcp;
 pub mod metrics;
 pub mod secrets;
 pub mod ssh;

@@ -21,7 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long a stream that broke is left alone, and how often is looked meanwhile.
 const STREAM_PAUSE: Duration = Duration::from_secs(1);
 /// How long a push may take to be noticed by the forge.
-const PUSH_NOTICED_MAX: Duration = Duration::from_secs(10);
+const PUSH_NOTICED_MAX: Duration = Duration::from_secs(5);
+const NOTICE_EVERY: Duration = Duration::from_millis(250);
 
 type Events = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
@@ -42,7 +43,12 @@ impl Changes<'_> {
         };
         let events = match &mut self.events {
             Some(events) => events,
-            None => match tokio::time::timeout_at(latest(LOOK_EVERY), self.listen()).await {
+            None => match tokio::time::timeout_at(
+                latest(LOOK_EVERY),
+                listen(self.client, self.repository, self.branch),
+            )
+            .await
+            {
                 Ok(Ok(events)) => self.events.insert(events),
                 Ok(Err(_)) => return tokio::time::sleep_until(latest(STREAM_PAUSE)).await,
                 Err(_) => return,
@@ -53,48 +59,67 @@ impl Changes<'_> {
             tokio::time::sleep_until(latest(STREAM_PAUSE)).await;
         }
     }
+}
 
-    async fn listen(&self) -> Result<Events, ClientError> {
-        let branch = self.branch.map(|id| id.to_string());
-        let mut query = vec![("repository", self.repository)];
-        query.extend(branch.iter().map(|id| ("branch", id.as_str())));
-        let response = self.client.send(self.client.request(Method::GET, &["changes"], &query)).await?;
-        let events = response.bytes_stream().eventsource();
-        Ok(Box::pin(events.take_while(|event| std::future::ready(event.is_ok())).map(|_| ())))
+async fn listen(client: &Client, repository: &str, branch: Option<i64>) -> Result<Events, ClientError> {
+    let branch = branch.map(|id| id.to_string());
+    let mut query = vec![("repository", repository)];
+    query.extend(branch.iter().map(|id| ("branch", id.as_str())));
+    let response = client.send(client.request(Method::GET, &["changes"], &query)).await?;
+    let events = response.bytes_stream().eventsource();
+    Ok(Box::pin(events.take_while(|event| std::future::ready(event.is_ok())).map(|_| ())))
+}
+
+/// What can be looked at again by its number.
+trait Look: Sized {
+    fn look(client: &Client, id: i64) -> impl Future<Output = Result<Self, ClientError>> + Send;
+}
+
+impl Look for Branch {
+    fn look(client: &Client, id: i64) -> impl Future<Output = Result<Branch, ClientError>> + Send {
+        client.branch(id)
     }
 }
 
-/// Looks again and again until there is something to return.
-async fn watch<T, V>(
-    changes: &mut Changes<'_>,
-    until: Option<Instant>,
-    mut look: impl AsyncFnMut() -> Result<V, ClientError>,
-    mut decide: impl FnMut(&V) -> Result<Option<T>, ClientError>,
-) -> Result<Watched<T, V>, ClientError> {
-    let mut answered = Instant::now();
-    loop {
-        match look().await {
-            Ok(seen) => {
-                answered = Instant::now();
-                if let Some(decided) = decide(&seen)? {
-                    return Ok(Watched::Decided(decided));
-                }
-                if until.is_some_and(|until| until <= Instant::now()) {
-                    return Ok(Watched::TimedOut(seen));
-                }
-            }
-            Err(error) if !error.is_passing() || answered.elapsed() > AWAY_MAX => return Err(error),
-            // Away for the moment. How long is counted, and the wait's own end still holds.
-            Err(error) if until.is_some_and(|until| until <= Instant::now()) => return Err(error),
-            Err(_) => {}
-        }
-        changes.next(until).await;
+impl Look for LaneRunDetail {
+    fn look(client: &Client, id: i64) -> impl Future<Output = Result<LaneRunDetail, ClientError>> + Send {
+        client.lane_run(id)
     }
 }
 
 enum Watched<T, V> {
     Decided(T),
     TimedOut(V),
+}
+
+/// Looks again and again until there is something to return.
+async fn watch<T, V: Look>(
+    mut changes: Changes<'_>,
+    id: i64,
+    until: Option<Instant>,
+    mut decide: impl FnMut(&V) -> Result<Option<T>, ClientError>,
+) -> Result<Watched<T, V>, ClientError> {
+    let mut answered = Instant::now();
+    loop {
+        let is_over = until.is_some_and(|until| until <= Instant::now());
+        match V::look(changes.client, id).await {
+            Ok(seen) => {
+                answered = Instant::now();
+                if let Some(decided) = decide(&seen)? {
+                    return Ok(Watched::Decided(decided));
+                }
+                if is_over {
+                    return Ok(Watched::TimedOut(seen));
+                }
+            }
+            // Away for the moment; how long is counted, and the wait's own end still holds.
+            Err(error) if !error.is_passing() || is_over || answered.elapsed() > AWAY_MAX => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+        changes.next(until).await;
+    }
 }
 
 /// What a wait for a head came to.
@@ -131,37 +156,50 @@ pub async fn wait_for_head(
     mut seen: impl FnMut(&Branch),
 ) -> Result<WaitEnd, ClientError> {
     let until = timeout.map(|timeout| Instant::now() + timeout);
-    let unnoticed_until = Instant::now() + PUSH_NOTICED_MAX;
     let id = branch.row.id;
     let wanted = head.unwrap_or(&branch.head.oid).to_owned();
-    let mut changes = Changes { client, repository: &branch.row.repository, branch: Some(id), events: None };
+    if !has_head(branch, &wanted) {
+        notice(client, id, &wanted).await?;
+    }
+    let changes = Changes { client, repository: &branch.row.repository, branch: Some(id), events: None };
     let decide = |branch: &Branch| {
         seen(branch);
         let found = Box::new(branch.clone());
-        if branch.head.oid == wanted {
-            return Ok(match HeadEnd::of(&branch.head.state, &branch.head.lanes) {
-                Some(end) => Some(WaitEnd::Ended(end, found)),
-                None if branch.row.state != "open" => Some(WaitEnd::Gone(found)),
-                None => None,
-            });
-        }
-        if branch.earlier_heads.iter().any(|earlier| earlier.oid == wanted) {
+        if branch.head.oid != wanted {
             return Ok(Some(WaitEnd::Superseded(found)));
         }
-        if Instant::now() < unnoticed_until {
-            return Ok(None);
-        }
-        let what = format!(
-            "head {} of branch {}: the forge has {} there; push yours, or name the branch to wait for that one",
-            short(&wanted),
-            branch.row.name,
-            short(&branch.head.oid)
-        );
-        Err(ClientError::Missing { what })
+        Ok(match HeadEnd::of(&branch.head.state, &branch.head.lanes) {
+            Some(end) => Some(WaitEnd::Ended(end, found)),
+            None if branch.row.state != "open" => Some(WaitEnd::Gone(found)),
+            None => None,
+        })
     };
-    match watch(&mut changes, until, async || client.branch(id).await, decide).await? {
+    match watch(changes, id, until, decide).await? {
         Watched::Decided(end) => Ok(end),
         Watched::TimedOut(branch) => Ok(WaitEnd::TimedOut(Box::new(branch))),
+    }
+}
+
+fn has_head(branch: &Branch, head: &str) -> bool {
+    branch.head.oid == head || branch.earlier_heads.iter().any(|earlier| earlier.oid == head)
+}
+
+/// Waits until the forge has taken in a head that was pushed just now.
+async fn notice(client: &Client, id: i64, head: &str) -> Result<(), ClientError> {
+    let until = Instant::now() + PUSH_NOTICED_MAX;
+    loop {
+        let branch = client.branch(id).await?;
+        if has_head(&branch, head) {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let (head, name, has) = (short(head), &branch.row.name, short(&branch.head.oid));
+            let what = format!(
+                "head {head} of branch {name} on the forge, which has {has}; push yours, or name the branch to wait for that one"
+            );
+            return Err(ClientError::Missing { what });
+        }
+        tokio::time::sleep(NOTICE_EVERY).await;
     }
 }
 
@@ -194,9 +232,9 @@ async fn wait_for(
 ) -> Result<Option<LaneRunDetail>, ClientError> {
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let (repository, branch) = (detail.repository.as_str(), Some(detail.branch_id));
-    let mut changes = Changes { client, repository, branch, events: None };
+    let changes = Changes { client, repository, branch, events: None };
     let decide = |detail: &LaneRunDetail| Ok(is_it(detail).then(|| detail.clone()));
-    match watch(&mut changes, until, async || client.lane_run(detail.run.id).await, decide).await? {
+    match watch(changes, detail.run.id, until, decide).await? {
         Watched::Decided(detail) => Ok(Some(detail)),
         Watched::TimedOut(_) => Ok(None),
     }

@@ -12,8 +12,8 @@ use crate::cargo;
 /// Tells tests in which folder the programs are.
 pub(crate) const VARIABLE: &str = "PIKA_TEST_PYTHON_PROGRAMS";
 
-/// What is installed. An OpenID provider that signs everybody in.
-const PACKAGES: [&str; 1] = ["oidc-provider-mock==0.3.4"];
+/// What is installed. An OpenID provider that signs everybody in, and a client of the Model Context Protocol.
+const PACKAGES: [&str; 2] = ["oidc-provider-mock==0.3.4", "mcp==2.3.0"];
 
 /// The folder of the programs.
 pub(crate) fn programs() -> Result<PathBuf> {

@@ -1,17 +1,23 @@
 //! `pika-news run watch|rerun|cancel`, `logs`, `why` and `queue`
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Subcommand, ValueEnum};
 use pika_news::client::log::{LogEvent, LogName};
 use pika_news::client::model::{Branch, LaneRunDetail};
 use pika_news::client::summary::{self, lane_to_explain};
 use pika_news::client::wait::{short, wait_for_lane_run, wait_for_run};
+use pikaci::{JobId, RunStatus};
 use serde_json::json;
 
 use super::failure::{self, Failure};
 use super::output::{Table, age, bytes, json, line, plain, plain_lines};
 use super::{DONE, PlaceArguments, Session, time};
+
+/// How often is looked for the next job of a run that goes on.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a run may have a name and no record.
+const BEGIN_MAX: Duration = Duration::from_secs(30);
 
 /// What is done about an attempt at a lane.
 #[derive(Debug, Subcommand)]
@@ -56,7 +62,7 @@ pub(crate) struct LaneArguments {
 pub(crate) struct LogsArguments {
     #[command(flatten)]
     lane: LaneArguments,
-    /// The job [default: the one whose log matters most]
+    /// The job [default: the one whose log matters most; with --follow one after the other]
     #[arg(long, value_name = "ID")]
     job: Option<String>,
     /// What the job printed, or what the machinery says of it
@@ -223,31 +229,71 @@ pub(super) async fn logs(arguments: &LogsArguments) -> Result<u8, Failure> {
         Kind::Guest => "guest",
         Kind::Host => "host",
     };
-    let name =
-        LogName { run_id, job: arguments.job.clone(), kind: kind.to_owned(), attempt: arguments.attempt };
-    if !arguments.follow || arguments.attempt.is_some() {
+    let (job, attempt) = (arguments.job.clone(), arguments.attempt);
+    let name = LogName { run_id, job, kind: kind.to_owned(), attempt };
+    if !arguments.follow || attempt.is_some() {
         session.client.copy_log(&name, bytes).await?;
-        return Ok(DONE);
+    } else if name.job.is_some() {
+        follow(&session, &name).await?;
+    } else {
+        follow_jobs(&session, name).await?;
     }
-    let is_json = session.is_json;
-    let shown = |event: LogEvent| match (is_json, event) {
-        (false, LogEvent::Text(text)) => bytes(text.as_bytes()).is_ok(),
-        (false, LogEvent::Restarted) => {
-            eprintln!("pika-news: another attempt begins");
-            true
-        }
-        (false, LogEvent::End(_)) => true,
-        (true, event) => {
-            let value = match event {
-                LogEvent::Text(text) => json!({ "event": "log", "text": text }),
-                LogEvent::Restarted => json!({ "event": "restart" }),
-                LogEvent::End(status) => json!({ "event": "end", "status": status }),
-            };
-            bytes(format!("{value}\n").as_bytes()).is_ok()
-        }
-    };
-    session.client.follow_log(&name, shown).await?;
     Ok(DONE)
+}
+
+/// Follows the jobs of a run, one after the other in the order in which they began, until the run has ended.
+async fn follow_jobs(session: &Session, mut name: LogName) -> Result<(), Failure> {
+    let (mut followed, begun): (Vec<JobId>, _) = (Vec::new(), Instant::now());
+    loop {
+        // Named before it has a folder: for a moment there is no record.
+        let record = match session.client.run(&name.run_id).await {
+            Ok(record) => Some(record),
+            Err(error) if error.is_not_found() && begun.elapsed() < BEGIN_MAX => None,
+            Err(error) => return Err(error.into()),
+        };
+        let jobs = record.iter().flat_map(|record| &record.jobs);
+        let next = jobs.map(|job| &job.id).find(|job| !followed.contains(job)).cloned();
+        match (next, record) {
+            (Some(job), _) => {
+                eprintln!("==> {job}");
+                name.job = Some(job.to_string());
+                if !follow(session, &name).await? {
+                    return Ok(());
+                }
+                followed.push(job);
+            }
+            (None, Some(record)) if record.status != RunStatus::Running => return Ok(()),
+            (None, _) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// Follows one job. `false`: nobody reads it any more.
+async fn follow(session: &Session, name: &LogName) -> Result<bool, Failure> {
+    let is_json = session.is_json;
+    let mut is_read = true;
+    let shown = |event: LogEvent| {
+        is_read = match (is_json, event) {
+            (false, LogEvent::Text(text)) => bytes(text.as_bytes()).is_ok(),
+            (false, LogEvent::Restarted) => {
+                eprintln!("pika-news: another attempt begins");
+                true
+            }
+            (false, LogEvent::End(_)) => true,
+            (true, event) => {
+                let mut value = match event {
+                    LogEvent::Text(text) => json!({ "event": "log", "text": text }),
+                    LogEvent::Restarted => json!({ "event": "restart" }),
+                    LogEvent::End(status) => json!({ "event": "end", "status": status }),
+                };
+                value["job"] = name.job.clone().into();
+                bytes(format!("{value}\n").as_bytes()).is_ok()
+            }
+        };
+        is_read
+    };
+    session.client.follow_log(name, shown).await?;
+    Ok(is_read)
 }
 
 /// Explains a branch, or one attempt at one of its lanes.
