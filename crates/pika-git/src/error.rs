@@ -49,6 +49,14 @@ pub enum GitError {
         /// The limit.
         bytes_max: u64,
     },
+    /// The difference has more lines or hunks than anybody will read; each takes memory, however short it is.
+    #[error("the difference has more than {lines_max} lines, or more than {hunks_max} hunks")]
+    TooManyLines {
+        /// The limit for lines.
+        lines_max: usize,
+        /// The limit for hunks.
+        hunks_max: usize,
+    },
     /// Git did not finish in time, or nothing moved for too long; it was ended with everything it had started.
     #[error("git took longer than {} s to {what}; it was ended", limit.as_secs())]
     TimedOut {

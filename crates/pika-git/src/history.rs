@@ -139,29 +139,11 @@ impl Repository {
         head: &Oid,
         limit: usize,
     ) -> Result<Vec<Commit>, GitError> {
-        let what = "list the commits";
-        let format = "--format=tformat:%H%x00%an%x00%ae%x00%ct%x00%s%x00%b";
-        let mut call =
-            self.call(what).arguments(["log", "-z", "--no-show-signature", "--encoding=UTF-8", format]);
-        call = call.argument(format!("--max-count={limit}")).argument(head.as_str());
-        if let Some(base) = base {
-            call = call.argument(format!("^{base}"));
-        }
-        let (running, mut answer) = call.argument("--").deadline(DEADLINE).start()?;
-        let commits = running.within(async {
-            let mut commits = Vec::new();
-            while let Some(commit) = read_commit(what, &mut answer).await? {
-                commits.push(commit);
-            }
-            Ok(commits)
-        });
-        let commits = commits.await?;
-        match running.finish().await? {
-            (0, _) => Ok(commits),
-            (code, stderr) => {
-                let error = GitError::Failed { what, status: format!("exit status {code}"), stderr };
+        match list_commits(|what| self.call(what), base, head, limit).await {
+            Err(error @ GitError::Failed { .. }) => {
                 Err(self.explain(error, &base.into_iter().chain([head]).collect::<Vec<_>>()).await)
             }
+            listed => listed,
         }
     }
 
@@ -203,6 +185,35 @@ impl Repository {
             "--ignore-submodules=none",
         ]);
         call.arguments(formats).arguments([base.as_str(), head.as_str(), "--"])
+    }
+}
+
+/// Lists at most `limit` commits that `head` has and `base` has not, the newest first.
+pub(crate) async fn list_commits(
+    call: impl Fn(&'static str) -> Call,
+    base: Option<&Oid>,
+    head: &Oid,
+    limit: usize,
+) -> Result<Vec<Commit>, GitError> {
+    let what = "list the commits";
+    let format = "--format=tformat:%H%x00%an%x00%ae%x00%ct%x00%s%x00%b";
+    let mut call = call(what).arguments(["log", "-z", "--no-show-signature", "--encoding=UTF-8", format]);
+    call = call.argument(format!("--max-count={limit}")).argument(head.as_str());
+    if let Some(base) = base {
+        call = call.argument(format!("^{base}"));
+    }
+    let (running, mut answer) = call.argument("--").deadline(DEADLINE).start()?;
+    let commits = running.within(async {
+        let mut commits = Vec::new();
+        while let Some(commit) = read_commit(what, &mut answer).await? {
+            commits.push(commit);
+        }
+        Ok(commits)
+    });
+    let commits = commits.await?;
+    match running.finish().await? {
+        (0, _) => Ok(commits),
+        (code, stderr) => Err(GitError::Failed { what, status: format!("exit status {code}"), stderr }),
     }
 }
 

@@ -10,6 +10,9 @@ use crate::oid::Oid;
 use crate::repository::Repository;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How many lines and hunks a patch may have.
+const LINES_MAX: usize = 1_000_000;
+const HUNKS_MAX: usize = 100_000;
 /// How large a file is that is still read.
 pub(crate) const FILE_BYTES_MAX: u64 = 2 << 20;
 /// How much is read of all files together.
@@ -18,7 +21,8 @@ pub(crate) const FILES_BYTES_MAX: u64 = 64 << 20;
 impl Repository {
     /// Writes the difference of two commits as git does. Without a base, everything is new.
     ///
-    /// [`GitError::TooLarge`] when it has more than `bytes_max` bytes.
+    /// [`GitError::TooLarge`] when it has more than `bytes_max` bytes, [`GitError::TooManyLines`] when these are lines or hunks
+    /// beyond number.
     pub async fn read_patch(
         &self,
         base: Option<&Oid>,
@@ -27,7 +31,7 @@ impl Repository {
     ) -> Result<Vec<u8>, GitError> {
         let call = self.diff_call("compare two commits", base, head, &["--patch"]);
         match call.deadline(DEADLINE).output_bytes_max(bytes_max).output().await {
-            Ok(patch) => Ok(patch),
+            Ok(patch) => within_limits(patch),
             Err(error) => Err(self.explain(error, &base.into_iter().chain([head]).collect::<Vec<_>>()).await),
         }
     }
@@ -40,6 +44,18 @@ impl Repository {
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, GitError> {
         read_committed(|what| self.call(what), commit, paths).await
     }
+}
+
+fn within_limits(patch: Vec<u8>) -> Result<Vec<u8>, GitError> {
+    let (mut lines, mut hunks) = (0, 0);
+    for line in patch.split(|byte| *byte == b'\n') {
+        lines += 1;
+        hunks += usize::from(line.starts_with(b"@@ "));
+    }
+    if lines > LINES_MAX || hunks > HUNKS_MAX {
+        return Err(GitError::TooManyLines { lines_max: LINES_MAX, hunks_max: HUNKS_MAX });
+    }
+    Ok(patch)
 }
 
 /// Reads files at a commit. Those that are not there, are no files, or are large, are left out.

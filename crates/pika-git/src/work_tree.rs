@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::command::{Call, Git};
 use crate::error::GitError;
-use crate::history::RENAME_FILES_MAX;
+use crate::history::{Commit, RENAME_FILES_MAX, list_commits};
 use crate::oid::Oid;
 use crate::patch::{FILE_BYTES_MAX, FILES_BYTES_MAX, read_committed};
 use crate::reference::parse_oid;
@@ -106,11 +106,21 @@ impl WorkTree {
         Ok((finished.code == 0 && !name.is_empty()).then_some(name))
     }
 
-    /// The first line of a commit's message.
-    pub async fn read_subject(&self, commit: &Oid) -> Result<String, GitError> {
-        let call = self.call("read a commit").arguments(["log", "-1", "--no-show-signature", "--format=%s"]);
-        let output = call.argument(commit.as_str()).argument("--").output().await?;
-        Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
+    /// Lists at most `limit` commits that `head` has and `base` has not, the newest first; all of them without a base.
+    pub async fn list_commits(
+        &self,
+        base: Option<&Oid>,
+        head: &Oid,
+        limit: usize,
+    ) -> Result<Vec<Commit>, GitError> {
+        list_commits(|what| self.call(what), base, head, limit).await
+    }
+
+    /// Whether a tracked file differs from the commit that is checked out, or a new one is there that git does not ignore.
+    pub async fn has_uncommitted(&self) -> Result<bool, GitError> {
+        let arguments = ["--no-optional-locks", "status", "--porcelain", "-z", "--untracked-files=normal"];
+        let output = self.call("look for what is not committed").arguments(arguments).output().await?;
+        Ok(!output.is_empty())
     }
 
     /// Writes the difference as git does. Without a base, everything is new.

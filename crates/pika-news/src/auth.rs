@@ -39,7 +39,7 @@ const TOKEN_TITLE_CHARS_MAX: usize = 100;
 const TOKENS_PER_USER_MAX: u64 = 100;
 
 /// Somebody who may sign in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct User {
     /// Their number.
     pub id: i64,
@@ -50,7 +50,7 @@ pub struct User {
 }
 
 /// A user's role in a repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Member {
     /// Their name.
     pub user: String,
@@ -63,7 +63,7 @@ pub struct Member {
 }
 
 /// An API token, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Token {
     /// Its number.
     pub id: i64,

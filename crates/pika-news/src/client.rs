@@ -35,6 +35,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(60);
 /// No answer of the API is longer, logs aside.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// How many rows the forge sends at most at a time.
+const PAGE_ROWS_MAX: u32 = 200;
 /// How long is waited before what was lost is asked again.
 const PAUSES: [Duration; 4] = [
     Duration::from_millis(200),
@@ -67,12 +69,12 @@ impl Client {
 
     /// Who the token makes us.
     pub async fn who_am_i(&self) -> Result<WhoAmI, ClientError> {
-        self.get(&["whoami"], &[]).await
+        self.get(&["forge", "whoami"], &[]).await
     }
 
     /// Lists the repositories that we may read.
     pub async fn repositories(&self) -> Result<Vec<Repository>, ClientError> {
-        self.get(&["repositories"], &[]).await
+        self.get(&["forge", "repositories"], &[]).await
     }
 
     /// Lists branches, the default branch first, then the latest change first.
@@ -82,15 +84,14 @@ impl Client {
         state: Option<&str>,
         limit: u32,
     ) -> Result<BranchList, ClientError> {
-        const PAGE: u32 = 200;
         let mut all = BranchList::default();
         while (all.rows.len() as u64) < u64::from(limit) {
             let offset = all.rows.len() as u64;
-            let wanted = (u64::from(limit) - offset).min(u64::from(PAGE));
+            let wanted = (u64::from(limit) - offset).min(u64::from(PAGE_ROWS_MAX));
             let (wanted, offset) = (wanted.to_string(), offset.to_string());
             let mut query = vec![("limit", wanted.as_str()), ("offset", offset.as_str())];
             query.extend(state.map(|state| ("state", state)));
-            let page: BranchList = self.get(&["repository", repository, "branches"], &query).await?;
+            let page: BranchList = self.get(&["forge", "repository", repository, "branches"], &query).await?;
             let is_last = page.rows.is_empty() || !page.has_more;
             all.rows.extend(page.rows);
             all.has_more = page.has_more;
@@ -103,61 +104,73 @@ impl Client {
 
     /// Finds the number of a branch by its name.
     pub async fn find_branch_id(&self, repository: &str, name: &str) -> Result<Option<i64>, ClientError> {
-        let path = ["repository", repository, "branches"];
+        let path = ["forge", "repository", repository, "branches"];
         let list: BranchList = self.get(&path, &[("name", name)]).await?;
         Ok(list.rows.iter().find(|row| row.name == name).map(|row| row.id))
     }
 
     /// Shows a branch.
     pub async fn branch(&self, id: i64) -> Result<Branch, ClientError> {
-        self.get(&["branch", &id.to_string()], &[]).await
+        self.get(&["forge", "branch", &id.to_string()], &[]).await
     }
 
     /// Merges the head that was seen.
     pub async fn merge(&self, id: i64, expected_head: &str) -> Result<Merged, ClientError> {
-        self.post(&["branch", &id.to_string(), "merge"], &ExpectedHead { expected_head }).await
+        self.post(&["forge", "branch", &id.to_string(), "merge"], &ExpectedHead { expected_head }).await
     }
 
     /// Closes a branch.
     pub async fn close(&self, id: i64, expected_head: &str) -> Result<Branch, ClientError> {
-        self.post(&["branch", &id.to_string(), "close"], &ExpectedHead { expected_head }).await
+        self.post(&["forge", "branch", &id.to_string(), "close"], &ExpectedHead { expected_head }).await
     }
 
     /// Shows an attempt at a lane.
     pub async fn lane_run(&self, id: i64) -> Result<LaneRunDetail, ClientError> {
-        self.get(&["lane-run", &id.to_string()], &[]).await
+        self.get(&["forge", "lane-run", &id.to_string()], &[]).await
     }
 
     /// Explains an attempt that did not pass.
     pub async fn why(&self, lane_run: i64) -> Result<LaneRunWhy, ClientError> {
-        self.get(&["lane-run", &lane_run.to_string(), "why"], &[]).await
+        self.get(&["forge", "lane-run", &lane_run.to_string(), "why"], &[]).await
     }
 
     /// Queues another attempt, of everything or of what did not pass.
     pub async fn rerun(&self, lane_run: i64, is_failed_only: bool) -> Result<Queued, ClientError> {
         let body = serde_json::json!({ "failed": is_failed_only });
-        self.post(&["lane-run", &lane_run.to_string(), "rerun"], &body).await
+        self.post(&["forge", "lane-run", &lane_run.to_string(), "rerun"], &body).await
     }
 
     /// Stops an attempt.
     pub async fn cancel(&self, lane_run: i64) -> Result<LaneRunDetail, ClientError> {
         // Stopping twice stops.
-        let path = ["lane-run", &lane_run.to_string(), "cancel"].map(str::to_owned);
+        let path = ["forge", "lane-run", &lane_run.to_string(), "cancel"].map(str::to_owned);
         let send = || self.request(Method::POST, &path, &[]).timeout(DEADLINE);
         read_json(self.ask_again(send).await?).await
     }
 
     /// The record of a run of `pikaci`.
     pub async fn run(&self, run_id: &str) -> Result<pikaci::RunRecord, ClientError> {
-        self.get(&["pikaci", "run", run_id], &[]).await
+        self.get(&["forge", "pikaci", "run", run_id], &[]).await
     }
 
     /// What waits and what runs, in one repository or in all that we may read; at most `limit`.
     pub async fn queue(&self, repository: Option<&str>, limit: u32) -> Result<Queue, ClientError> {
-        let limit = limit.to_string();
-        let mut query = vec![("limit", limit.as_str())];
-        query.extend(repository.map(|name| ("repository", name)));
-        self.get(&["queue"], &query).await
+        let mut all = Queue::default();
+        while (all.items.len() as u64) < u64::from(limit) {
+            let wanted =
+                (u64::from(limit) - all.items.len() as u64).min(u64::from(PAGE_ROWS_MAX)).to_string();
+            let after = all.next.take();
+            let mut query = vec![("limit", wanted.as_str())];
+            query.extend(repository.map(|name| ("repository", name)));
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let page: Queue = self.get(&["v1", "queue"], &query).await?;
+            all.items.extend(page.items);
+            all.next = page.next;
+            if all.next.is_none() {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     async fn get<T: DeserializeOwned>(
@@ -206,7 +219,7 @@ impl Client {
 
     /// A request below the API of our own origin; there is no other way to make one.
     fn request<S: AsRef<str>>(&self, method: Method, path: &[S], query: &[(&str, &str)]) -> RequestBuilder {
-        let path = ["news", "api", "forge"].into_iter().chain(path.iter().map(AsRef::as_ref));
+        let path = ["news", "api"].into_iter().chain(path.iter().map(AsRef::as_ref));
         let request = self.http.request(method, self.origin.url(path, query));
         request.header(AUTHORIZATION, self.authorization.clone()).header(ACCEPT, "*/*")
     }

@@ -6,8 +6,10 @@
 
 mod act;
 mod error;
+pub mod event;
 pub(crate) mod health;
 pub mod id;
+mod list;
 mod merge;
 mod policy;
 pub mod push_rules;
@@ -30,6 +32,7 @@ use tokio::sync::broadcast;
 
 pub use act::RerunScope;
 pub use error::ForgeError;
+pub use list::RunsOf;
 pub use receive_push::RefUpdate;
 pub use secret::SECRET_BYTES_MAX;
 

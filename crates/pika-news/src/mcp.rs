@@ -317,13 +317,13 @@ impl Agent {
         let mut text = String::new();
         for row in &queue.items {
             let why = row.waits.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-            let (run, branch, head) = (row.lane_run_id, &row.branch_name, short(&row.head_oid));
+            let (run, branch, head) = (row.id, &row.branch, short(&row.head_oid));
             text.push_str(&format!(
                 "lane run {run}, {} of {branch} at {head}: {}{why}\n",
-                row.target, row.status
+                row.lane, row.status
             ));
         }
-        if queue.next().is_some() {
+        if queue.next.is_some() {
             text.push_str(&format!("there are more than these {LIST_MAX}\n"));
         }
         Ok(bounded(&plain(&text), "name a `repository` to see fewer"))

@@ -7,13 +7,14 @@ mod account;
 mod audit;
 mod branch;
 mod connection;
+mod event;
 mod external_identity;
 mod head;
 mod identity;
 mod lane_run;
+mod list;
 mod membership;
 mod merge;
-mod queue;
 mod reader;
 mod record;
 mod sample;
@@ -30,8 +31,8 @@ pub use external_identity::{Adopted, ExternalIdentity};
 pub use head::{HeadWithLanes, NewHead, NewLane, RecordedHead};
 pub use identity::{Identified, NewToken};
 pub use lane_run::{CancelEffect, Claim, Finish, Finished, LaneRunJob, NewAttempt, QueuedLaneRun, Renewed};
+pub use list::{LaneRunsOf, PlacedLaneRun};
 pub use merge::{MergeIntent, NewMerge};
-pub use queue::UnfinishedLaneRun;
 pub use record::{BranchRecord, Group, HeadRecord, LaneRecord, LaneRunRecord};
 pub use sample::SampleHistory;
 pub use secret::SecretRow;
@@ -39,6 +40,7 @@ pub use ssh_key::{AddedSshKey, NewSshKey};
 pub use tutorial::{FinishTutorial, TutorialJob, TutorialRecord, TutorialStatus};
 
 use connection::{Readers, Writer};
+use tokio::sync::watch;
 
 /// Why the database could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +119,13 @@ pub struct Store {
 struct Inner {
     writer: Writer,
     readers: Readers,
+    latest_event: watch::Sender<i64>,
+}
+
+impl Inner {
+    fn new(connection: rusqlite::Connection, readers: Readers) -> Arc<Inner> {
+        Arc::new(Inner { writer: Writer::start(connection), readers, latest_event: watch::Sender::new(0) })
+    }
 }
 
 impl Store {
@@ -127,7 +136,7 @@ impl Store {
         let mut connection = connection::open(path)?;
         schema::migrate(&mut connection, path)?;
         let readers = Readers::open(path)?;
-        Ok(Store { inner: Arc::new(Inner { writer: Writer::start(connection), readers }) })
+        Ok(Store { inner: Inner::new(connection, readers) })
     }
 
     /// Opens the file beside a forge that is running with it, whose schema is left as it is.
@@ -137,7 +146,7 @@ impl Store {
         let connection = connection::open(path)?;
         schema::check(&connection, path)?;
         let readers = Readers::open(path)?;
-        Ok(Store { inner: Arc::new(Inner { writer: Writer::start(connection), readers }) })
+        Ok(Store { inner: Inner::new(connection, readers) })
     }
 
     /// Writes the database as it is now into a new file, beside whatever goes on, and checks the file.
@@ -159,7 +168,21 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.inner.writer.run(work).await
+        let (value, latest) = self
+            .inner
+            .writer
+            .run(move |transaction| {
+                let value = work(transaction)?;
+                event::tell_verdicts(transaction)?;
+                Ok((value, event::latest(transaction)?))
+            })
+            .await?;
+        self.inner.latest_event.send_if_modified(|known| {
+            let is_newer = latest > *known;
+            *known = latest.max(*known);
+            is_newer
+        });
+        Ok(value)
     }
 
     /// Runs queries on a reading connection, all against one state of the database.

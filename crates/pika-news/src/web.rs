@@ -15,6 +15,7 @@ mod limits;
 mod live;
 mod observe;
 mod pages;
+mod part;
 mod runs;
 mod security;
 pub mod server;

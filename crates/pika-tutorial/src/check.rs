@@ -138,9 +138,10 @@ impl<'a> Checker<'a> {
             StepState::Repaired => self.findings.push(Finding::Repaired { step: index }),
             StepState::Unsupported => self.findings.push(Finding::Unsupported { step: index }),
         }
+        let mut known: HashSet<usize> = files.iter().copied().collect();
         for shown in &evidence {
             if let Some(hunk) = self.diff.find_hunk(shown.hunk.as_str())
-                && !files.contains(&hunk.file_index())
+                && known.insert(hunk.file_index())
             {
                 files.push(hunk.file_index());
             }
@@ -150,13 +151,10 @@ impl<'a> Checker<'a> {
             title =
                 first.map_or_else(|| format!("Step {}", index + 1), |line| excerpt(line, TITLE_CHARS_MAX));
         }
-        let mut affected_files: Vec<String> = Vec::new();
-        for file in files {
-            let path = self.diff.files()[file].display_path();
-            if !affected_files.contains(&path) {
-                affected_files.push(path);
-            }
-        }
+        // Two paths that are not UTF-8 may look the same.
+        let mut known = HashSet::new();
+        let paths = files.into_iter().map(|file| self.diff.files()[file].display_path());
+        let affected_files: Vec<String> = paths.filter(|path| known.insert(path.clone())).collect();
         Step {
             title,
             intent,
@@ -166,6 +164,7 @@ impl<'a> Checker<'a> {
             state,
             evidence,
             stale_since: None,
+            earlier_snippets: Vec::new(),
         }
     }
 

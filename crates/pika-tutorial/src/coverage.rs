@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::diff::{Diff, HunkId};
+use crate::diff::{Diff, HunkId, LineKind};
 use crate::tutorial::{Coverage, Step};
 
 /// Measures which hunks the steps show. Stale steps show nothing of this diff.
@@ -17,13 +17,17 @@ pub fn measure(diff: &Diff, steps: &[Step]) -> Coverage {
         let is_shown =
             |index: usize| spans.iter().any(|(first, last)| (*first..=*last).contains(&(index + 1)));
         let changed = hunk.hunk().lines.iter().enumerate().filter(|(_, line)| line.kind.is_change());
-        let (mut lines, mut lines_explained) = (0, 0);
-        for (index, _) in changed {
-            lines += 1;
-            lines_explained += usize::from(is_shown(index));
+        // A mode or a rename is a change to be shown, and no line.
+        let (mut lines, mut lines_explained, mut is_any_shown) = (0, 0, false);
+        for (index, line) in changed {
+            is_any_shown |= is_shown(index);
+            let is_line = line.kind != LineKind::Note;
+            lines += usize::from(is_line);
+            lines_explained += usize::from(is_line && is_shown(index));
         }
         // Nothing is left to show of a hunk that a damaged diff left without a changed line.
-        let is_explained = lines_explained > 0 || lines == 0 && !spans.is_empty();
+        let is_explained =
+            is_any_shown || !hunk.hunk().lines.iter().any(|line| line.kind.is_change()) && !spans.is_empty();
         coverage.hunks += 1;
         coverage.lines += lines;
         coverage.lines_explained += lines_explained;

@@ -1,11 +1,12 @@
 //! What changed between two versions of a change: "since you last looked". Both are compared with their own bases, so that
-//! a rebase by itself is no change.
+//! a rebase by itself is no change. Hunks are told by their ids; the lines that differ come from a diff between the two heads
+//! themselves, of which only that is kept which is the change's own doing.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::builtin::explain_by_program;
 use crate::check::Checked;
-use crate::diff::{Diff, HunkId, HunkRef};
+use crate::diff::{Diff, HunkId, HunkRef, LineKind, LineRange};
 use crate::sources::Sources;
 
 /// How much of an old hunk's changed lines a new one must have to be the same one, changed: one in this many.
@@ -62,37 +63,52 @@ impl Interdiff {
         self.changed.is_empty() && self.added.is_empty() && self.taken_back.is_empty()
     }
 
-    /// What of the new diff its reader has not seen.
-    pub fn unseen(&self, new: &Diff) -> Diff {
-        let unseen: HashSet<&HunkId> = self.changed.iter().chain(&self.added).collect();
-        new.restricted(|hunk| unseen.contains(hunk.id()))
+    /// What its reader has not seen, line by line: of `between`, the diff from the old head to the new one, what the change
+    /// itself brought about. The rest came with another base.
+    pub fn unseen(&self, old: &Diff, new: &Diff, between: &Diff) -> Diff {
+        let same: HashSet<&HunkId> = match_equal(old, new).into_iter().map(|(old, _)| old).collect();
+        let unchanged: HashSet<&HunkId> = self.unchanged.iter().collect();
+        let before = Doing::new(old.hunks().filter(|hunk| !same.contains(hunk.id())));
+        let after = Doing::new(new.hunks().filter(|hunk| !unchanged.contains(hunk.id())));
+        between.restricted(|hunk| is_own(hunk, &before, &after))
     }
 
     /// Writes a short tutorial of what is unseen, without a model.
-    pub fn explain(&self, old: &Diff, new: &Diff, sources: &Sources) -> Checked {
-        let mut checked = explain_by_program(&self.unseen(new), sources);
-        checked.executive_summary = self.summary(old);
+    pub fn explain(&self, old: &Diff, unseen: &Diff, sources: &Sources) -> Checked {
+        let mut checked = explain_by_program(unseen, sources);
+        checked.executive_summary = self.summary(old, unseen);
         checked
     }
 
     /// Sums the difference up, in Markdown.
-    pub fn summary(&self, old: &Diff) -> String {
-        if self.is_empty() {
-            return format!(
-                "Nothing has changed since: all {} hunks are as they were.",
-                self.unchanged.len()
-            );
+    pub fn summary(&self, old: &Diff, unseen: &Diff) -> String {
+        let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        if unseen.files().is_empty() {
+            let around = if self.is_empty() { "" } else { " Only what stands around its lines is another." };
+            return format!("Nothing of the change itself differs.{around}");
         }
-        let part = |count: usize, what: &str| {
-            let noun = if count == 1 { "hunk is" } else { "hunks are" };
-            format!("{count} {noun} {what}")
-        };
+        let (added, removed) = unseen.counts();
         let mut text = format!(
-            "Since then {}, {}, and {}.",
-            part(self.added.len(), "new"),
-            part(self.changed.len(), "changed"),
-            part(self.unchanged.len(), "as before")
+            "Since then {} in {} came and {} went.",
+            count(added, "line"),
+            count(unseen.files().len(), "file"),
+            count(removed, "line")
         );
+        let parts = [(&self.added, "new"), (&self.changed, "changed"), (&self.unchanged, "as before")];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(hunks, _)| !hunks.is_empty())
+            .map(|(hunks, what)| {
+                format!(
+                    "{} {} {what}",
+                    count(hunks.len(), "hunk"),
+                    if hunks.len() == 1 { "is" } else { "are" }
+                )
+            })
+            .collect();
+        if !parts.is_empty() {
+            text += &format!(" Of the whole change, {}.", parts.join(", "));
+        }
         if !self.taken_back.is_empty() {
             let mut files: Vec<String> = self
                 .taken_back
@@ -101,10 +117,97 @@ impl Interdiff {
                 .map(|hunk| format!("`{}`", hunk.file().display_path().replace('`', "'")))
                 .collect();
             files.dedup();
-            text += &format!(" {}, in {}.", part(self.taken_back.len(), "taken back"), files.join(", "));
+            text +=
+                &format!(" Taken back: {}, in {}.", count(self.taken_back.len(), "hunk"), files.join(", "));
         }
         text
     }
+}
+
+/// The first and the last line before which something was taken away.
+type Block = (u64, u64);
+
+/// What some hunks do, by path, with lines as their head numbers them.
+#[derive(Default)]
+struct Doing<'a> {
+    /// The lines that are added.
+    added: HashSet<(&'a [u8], u64)>,
+    /// Between which lines each is taken away, ascending: all those of the block that it stood in, for within one there is no
+    /// telling before which of the new lines an old one stood.
+    removed: HashMap<(&'a [u8], &'a [u8]), Vec<Block>>,
+    /// Files of which something changed that has no lines.
+    notes: HashSet<&'a [u8]>,
+}
+
+impl<'a> Doing<'a> {
+    fn new(hunks: impl Iterator<Item = HunkRef<'a>>) -> Doing<'a> {
+        let mut doing = Doing::default();
+        for hunk in hunks {
+            let path = hunk.file().path.as_slice();
+            let mut next = hunk.hunk().new.map_or(0, start);
+            let (mut first, mut gone) = (next, Vec::new());
+            for line in hunk.numbered() {
+                match line.line.kind {
+                    LineKind::Context => {
+                        doing.take_away(path, (first, next), &mut gone);
+                        first = next + 1;
+                    }
+                    LineKind::Added => drop(doing.added.insert((path, next))),
+                    LineKind::Removed => gone.push(hunk.content(line.line)),
+                    LineKind::Note => drop(doing.notes.insert(path)),
+                }
+                next += u64::from(line.new.is_some());
+            }
+            doing.take_away(path, (first, next), &mut gone);
+        }
+        doing
+    }
+
+    fn take_away(&mut self, path: &'a [u8], block: Block, gone: &mut Vec<&'a [u8]>) {
+        for content in gone.drain(..) {
+            let blocks = self.removed.entry((path, content)).or_default();
+            if blocks.last() != Some(&block) {
+                blocks.push(block);
+            }
+        }
+    }
+
+    /// Whether a line with this content is taken away before that line.
+    fn removes(&self, path: &[u8], before: u64, content: &[u8]) -> bool {
+        let blocks = self.removed.get(&(path, content)).map_or(&[][..], Vec::as_slice);
+        let place = blocks.partition_point(|(_, last)| *last < before);
+        blocks.get(place).is_some_and(|(first, _)| *first <= before)
+    }
+}
+
+/// The first line of a range, or the one that follows where there is none.
+fn start(range: LineRange) -> u64 {
+    range.start + u64::from(range.count == 0)
+}
+
+/// Whether a hunk between two heads is the doing of the change: it brings a line that the new version adds or the old one had
+/// removed, or takes one that the old version had added or the new one removes.
+fn is_own(hunk: HunkRef<'_>, before: &Doing<'_>, after: &Doing<'_>) -> bool {
+    let new_path = hunk.file().path.as_slice();
+    let old_path = hunk.file().old_path.as_deref().unwrap_or(new_path);
+    let mut old = hunk.hunk().old.first().copied().map_or(0, start);
+    let mut new = hunk.hunk().new.map_or(0, start);
+    hunk.numbered().any(|line| {
+        let content = hunk.content(line.line);
+        let is_own = match line.line.kind {
+            LineKind::Context => false,
+            LineKind::Added => {
+                after.added.contains(&(new_path, new)) || before.removes(old_path, old, content)
+            }
+            LineKind::Removed => {
+                before.added.contains(&(old_path, old)) || after.removes(new_path, new, content)
+            }
+            LineKind::Note => after.notes.contains(new_path) || before.notes.contains(old_path),
+        };
+        old += u64::from(line.old.is_some());
+        new += u64::from(line.new.is_some());
+        is_own
+    })
 }
 
 /// Pairs hunks with equal lines: first those at the same path, then, where only one is left of each, those of moved files.
@@ -229,18 +332,74 @@ mod tests {
         assert_eq!(counts(&old, &new), (0, 0, 20_000, 20_000));
     }
 
+    /// The diff of one file between two texts, by line, with one line around each change.
+    fn between(old: &str, new: &str) -> Diff {
+        let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+        let common = |a: &[&str], b: &[&str]| a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        let first = common(&old, &new);
+        let (mut a, mut b) = (old[first..].to_vec(), new[first..].to_vec());
+        a.reverse();
+        b.reverse();
+        let last = common(&a, &b);
+        let (a, b) = (&old[first..old.len() - last], &new[first..new.len() - last]);
+        let start = |count: usize| first + usize::from(count > 0);
+        let mut text = format!(
+            "--- a/x.rs\n+++ b/x.rs\n@@ -{},{} +{},{} @@\n",
+            start(a.len()),
+            a.len(),
+            start(b.len()),
+            b.len()
+        );
+        a.iter().for_each(|line| text += &format!("-{line}\n"));
+        b.iter().for_each(|line| text += &format!("+{line}\n"));
+        Diff::parse(text.into_bytes())
+    }
+
+    fn unseen(bases: [&str; 2], heads: [&str; 2]) -> String {
+        let (old, new) = (between(bases[0], heads[0]), between(bases[1], heads[1]));
+        let found = Interdiff::compare(&old, &new);
+        let unseen = found.unseen(&old, &new, &between(heads[0], heads[1]));
+        let text = |hunk: HunkRef<'_>| hunk.text(0..hunk.hunk().lines.len());
+        unseen.hunks().map(text).collect::<Vec<_>>().join("|")
+    }
+
+    #[test]
+    fn of_a_hunk_that_changed_only_the_lines_that_differ_are_unseen() {
+        let base = "a\nb\nc\n";
+        assert_eq!(
+            unseen([base, base], ["a\none\ntwo\nthree\nb\nc\n", "a\none\nzwei\nthree\nb\nc\n"]),
+            "-two\n+zwei"
+        );
+        // A line that was taken away and is there again.
+        assert_eq!(unseen([base, base], ["a\nx\n", "a\nx\nc\n"]), "+c");
+        // A line of the base that is taken away only now.
+        assert_eq!(unseen([base, base], ["a\nx\nb\nc\n", "a\nx\nc\n"]), "-b");
+        // All of it is taken back.
+        assert_eq!(unseen([base, base], ["a\nx\nb\nc\n", base]), "-x");
+    }
+
+    #[test]
+    fn what_came_with_another_base_is_nobody_s_news() {
+        let (old, new) = ("a\nb\nc\n", "upstream\na\nb\nc\n");
+        assert_eq!(unseen([old, new], ["a\nb\nc\nmine\n", "upstream\na\nb\nc\nmine\n"]), "");
+        // The base lost a line.
+        assert_eq!(unseen([new, old], ["upstream\na\nmine\nb\nc\n", "a\nmine\nb\nc\n"]), "");
+    }
+
     #[test]
     fn what_was_seen_is_not_explained_again() {
-        let (old, new) = (diff(&[ONE, TWO]), diff(&[TWO, THREE]));
+        let base = "a\nb\n";
+        let heads = ["a\none\nb\n", "a\none\ntwo\nb\n"];
+        let (old, new) = (between(base, heads[0]), between(base, heads[1]));
         let found = Interdiff::compare(&old, &new);
-        let checked = found.explain(&old, &new, &Sources::default());
+        let unseen = found.unseen(&old, &new, &between(heads[0], heads[1]));
+        let checked = found.explain(&old, &unseen, &Sources::default());
         assert_eq!(
             checked.executive_summary,
-            "Since then 1 hunk is new, 0 hunks are changed, and 1 hunk is as before. 1 hunk is taken back, in `x.rs`."
+            "Since then 1 line in 1 file came and 0 lines went. Of the whole change, 1 hunk is changed."
         );
         assert_eq!((checked.coverage.hunks, checked.coverage.explained), (1, 1));
-        assert_eq!(checked.steps[0].evidence[0].hunk, found.added[0]);
-        assert!(new.find_hunk(found.added[0].as_str()).is_some());
+        assert_eq!(checked.steps[0].evidence[0].text, "+two");
     }
 
     #[test]
@@ -249,6 +408,6 @@ mod tests {
         let moved = "--- a/x.rs\n+++ b/x.rs\n@@ -70,2 +75,2 @@ fn elsewhere() {\n same\n-one()\n+uno()\n";
         let found = Interdiff::compare(&old, &Diff::parse(moved.as_bytes()));
         assert!(found.is_empty());
-        assert_eq!(found.summary(&old), "Nothing has changed since: all 1 hunks are as they were.");
+        assert_eq!(found.summary(&old, &Diff::parse(&b""[..])), "Nothing of the change itself differs.");
     }
 }

@@ -55,6 +55,6 @@ pub use request::{
 };
 pub use sources::{Side, Sources};
 pub use tutorial::{
-    About, Coverage, Evidence, EvidenceState, FileEntry, HunkEntry, NotShown, SCHEMA_VERSION, Step,
-    StepState, Tutorial,
+    About, CommitMessage, Coverage, Evidence, EvidenceState, FileEntry, HunkEntry, NotShown, SCHEMA_VERSION,
+    Step, StepState, Tutorial,
 };

@@ -32,7 +32,14 @@ pub fn reanchor(tutorial: &Tutorial, about: &About, diff: &Diff) -> Reanchored {
     let mut stale = 0;
     for step in &mut moved.steps {
         let count = step.evidence.len();
-        step.evidence = step.evidence.iter().filter_map(|evidence| find(evidence, &by_digest)).collect();
+        let (mut found, mut gone) = (Vec::new(), std::mem::take(&mut step.earlier_snippets));
+        for evidence in &step.evidence {
+            match find(evidence, &by_digest) {
+                Some(evidence) => found.push(evidence),
+                None => gone.push(evidence.text.clone()),
+            }
+        }
+        (step.evidence, step.earlier_snippets) = (found, gone);
         step.evidence_snippets = step.evidence.iter().map(|evidence| evidence.text.clone()).collect();
         let is_whole = step.evidence.len() == count;
         if !is_whole && step.stale_since.is_none() {
@@ -42,8 +49,9 @@ pub fn reanchor(tutorial: &Tutorial, about: &About, diff: &Diff) -> Reanchored {
             step.state = StepState::Unsupported;
         }
         step.affected_files.retain(|path| paths.contains(path));
+        let mut known: HashSet<String> = step.affected_files.iter().cloned().collect();
         for evidence in &step.evidence {
-            if !step.affected_files.contains(&evidence.path) {
+            if known.insert(evidence.path.clone()) {
                 step.affected_files.push(evidence.path.clone());
             }
         }
@@ -136,6 +144,8 @@ mod tests {
         assert_eq!(steps[0].stale_since, None);
         assert_eq!((steps[1].stale_since.as_deref(), steps[1].state), (Some("old"), StepState::Unsupported));
         assert_eq!((steps[2].stale_since.as_deref(), steps[2].evidence.len()), (Some("old"), 1));
+        assert_eq!(steps[1].earlier_snippets, ["-two\n+2"]);
+        assert_eq!(steps[2].earlier_snippets, ["-two\n+2"]);
         assert_eq!(reanchored.tutorial.coverage.explained, 1);
         // A second move keeps the head that the step was really written for.
         let about = About { head: "newer".to_owned(), ..About::default() };

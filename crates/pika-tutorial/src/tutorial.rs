@@ -9,6 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::diff::{ChangeStatus, Diff, HunkId, hex};
 
+/// How much of all messages of commits, of one, and of a subject is kept.
+const MESSAGES_BYTES_MAX: usize = 32 << 10;
+const BODY_BYTES_MAX: usize = 6 << 10;
+const SUBJECT_CHARS_MAX: usize = 300;
 /// How much of its digest names a step.
 const KEY_BYTES: usize = 12;
 /// The version of the JSON that this program writes.
@@ -56,6 +60,62 @@ pub struct About {
     pub base: String,
     /// The commit that is explained.
     pub head: String,
+    /// Whether files are explained as they are, with what no commit has yet.
+    #[serde(skip_serializing_if = "is_false")]
+    pub includes_uncommitted: bool,
+    /// What the authors said of the commits between the two, the oldest first. Untrusted, and held against nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commits: Vec<CommitMessage>,
+    /// How many further commits are left out, older ones.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub commits_left_out: usize,
+}
+
+/// What an author said of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommitMessage {
+    /// The commit.
+    pub id: String,
+    /// The first paragraph of its message, in one line.
+    pub subject: String,
+    /// The rest of its message, cut when it is long.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub body: String,
+}
+
+impl About {
+    /// How many commits are worth reading from git.
+    pub const COMMITS_MAX: usize = 40;
+
+    /// Takes the messages of commits, the newest first as git lists them, as far as they fit.
+    pub fn with_commits(mut self, commits: impl IntoIterator<Item = CommitMessage>) -> About {
+        let mut left = MESSAGES_BYTES_MAX;
+        for commit in commits {
+            let subject = crate::check::excerpt(&commit.subject, SUBJECT_CHARS_MAX);
+            let body = excerpt_of_lines(&commit.body, BODY_BYTES_MAX);
+            if self.commits.len() == About::COMMITS_MAX || subject.len() + body.len() > left {
+                self.commits_left_out += 1;
+                left = 0;
+                continue;
+            }
+            left -= subject.len() + body.len();
+            self.commits.push(CommitMessage { id: commit.id, subject, body });
+        }
+        self.commits.reverse();
+        self
+    }
+}
+
+/// The first lines of a text that have so many bytes together, with a mark where it was cut.
+fn excerpt_of_lines(text: &str, bytes_max: usize) -> String {
+    let text = text.trim_end();
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let cut = (0..=bytes_max).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0);
+    let end = text[..cut].rfind('\n').unwrap_or(cut);
+    format!("{}\n…", &text[..end])
 }
 
 /// One part of the change.
@@ -78,6 +138,9 @@ pub struct Step {
     /// The head that the step was written for, when that is an older one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale_since: Option<String>,
+    /// What the step showed of that head and is not in this diff any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_snippets: Vec<String>,
 }
 
 /// What the check found of a step.
@@ -223,7 +286,12 @@ impl Step {
     }
 }
 
-// serde calls it with a reference.
+// serde calls them with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(count: &usize) -> bool {
     *count == 0

@@ -185,6 +185,16 @@ fn other_job(job: &JobRecord) -> OtherJob {
     OtherJob { id: job.id.clone(), outcome: job.outcome.clone(), fault: job.fault.clone() }
 }
 
+/// Gathers what the JUnit reports of a job say; `None` when the plan names none for it. Its failures are the first few.
+pub fn read_tests(state: &StateRoot, run: &RunId, job: &JobId) -> Result<Option<TestSummary>, StoreError> {
+    let plan = load_plan(state, run)?;
+    let spec = plan.as_ref().and_then(|plan| plan.jobs.iter().find(|spec| spec.id == *job));
+    match spec {
+        Some(spec) if !spec.junit.is_empty() => reports::summary(state, run, job, &spec.junit).map(Some),
+        Some(_) | None => Ok(None),
+    }
+}
+
 fn failed_job(
     state: &StateRoot,
     record: &RunRecord,

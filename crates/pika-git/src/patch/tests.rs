@@ -21,3 +21,11 @@ async fn a_patch_is_whole_or_refused_and_its_files_are_read() {
     let files = repository.read_files(&second, &paths).await.unwrap();
     assert_eq!(files, [(b"a b".to_vec(), b"2\n".to_vec())]);
 }
+
+#[test]
+fn lines_and_hunks_beyond_number_are_refused() {
+    assert!(within_limits(b"@@ -1 +1 @@\n-a\n+b\n".repeat(10)).is_ok());
+    for patch in [b"+\n".repeat(LINES_MAX + 1), b"@@ -1 +1 @@\n".repeat(HUNKS_MAX + 1)] {
+        assert!(matches!(within_limits(patch), Err(GitError::TooManyLines { .. })));
+    }
+}

@@ -50,7 +50,13 @@ async fn two_commits_are_compared_and_revisions_found() {
     assert_eq!(tree.find_commit("HEAD~1").await.unwrap(), Some(first.clone()));
     assert_eq!(tree.find_commit("--all").await.unwrap(), None);
     assert_eq!(tree.find_merge_base(&first, &second).await.unwrap(), Some(first.clone()));
-    assert_eq!(tree.read_subject(&second).await.unwrap(), "Say two");
+    let commits = tree.list_commits(Some(&first), &second, 10).await.unwrap();
+    let said: Vec<(&str, &str)> =
+        commits.iter().map(|commit| (&*commit.subject, commit.body.trim_end())).collect();
+    assert_eq!(said, [("Say two", "And why.")]);
+    assert!(!tree.has_uncommitted().await.unwrap());
+    fixture.write("new", "n\n");
+    assert!(tree.has_uncommitted().await.unwrap());
     let text = patch(&tree, Some(&first), PatchEnd::Commit(&second)).await;
     assert!(text.ends_with("@@ -1 +1 @@\n-1\n+2\n"), "{text}");
     let text = patch(&tree, None, PatchEnd::Commit(&second)).await;

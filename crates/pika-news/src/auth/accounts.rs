@@ -12,7 +12,7 @@ use crate::store::ExternalIdentity;
 pub const OPERATOR: &str = "(operator)";
 
 /// A user, as administrators see them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Account {
     /// Their number.
     pub id: i64,

@@ -20,7 +20,7 @@ pub struct Audit {
 }
 
 /// An entry as it is read.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AuditEntry {
     /// Its number; a later entry has a greater one.
     pub id: i64,

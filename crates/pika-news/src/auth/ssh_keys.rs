@@ -13,7 +13,7 @@ const COMMENT_CHARS_MAX: usize = 100;
 const KEYS_PER_USER_MAX: usize = 50;
 
 /// A public key of a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SshKey {
     /// Its number.
     pub id: i64,

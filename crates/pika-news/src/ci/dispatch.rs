@@ -160,6 +160,7 @@ impl Forge {
             self.progress().note(Actor::Maintenance, self.now_ms());
             tokio::time::sleep(pause).await;
             pause = MAINTAIN_EVERY;
+            self.forget_old_events().await;
             for hosted in self.all_hosted() {
                 if let Err(error) = hosted.git.maintain().await {
                     tracing::warn!(repository = hosted.config.name, %error, "the repository could not be packed");

@@ -156,7 +156,8 @@ impl Client {
                 query.push(("attempt", attempt.to_string()));
             }
             let query: Vec<(&str, &str)> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
-            let mut request = self.request(Method::GET, &["pikaci", "logs", &name.run_id, "stream"], &query);
+            let mut request =
+                self.request(Method::GET, &["forge", "pikaci", "logs", &name.run_id, "stream"], &query);
             if let Some(id) = &last_id {
                 request = request.header("last-event-id", id);
             }
@@ -197,7 +198,7 @@ impl Client {
     fn raw(&self, name: &LogName) -> reqwest::RequestBuilder {
         let query = name.query();
         let query: Vec<(&str, &str)> = query.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        self.request(Method::GET, &["pikaci", "logs", &name.run_id, "raw"], &query)
+        self.request(Method::GET, &["forge", "pikaci", "logs", &name.run_id, "raw"], &query)
     }
 }
 

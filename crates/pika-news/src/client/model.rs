@@ -179,23 +179,18 @@ answers! {
         /// The explanation, for people.
         text: String,
     }
-    /// What waits and what runs.
-    Queue {
-        /// The lane runs, the oldest first.
-        items: Vec<QueueRow>,
-    }
     /// A lane run that is not finished.
     QueueRow {
-        /// The lane run.
-        lane_run_id: i64,
+        /// Its number.
+        id: i64,
         /// Its repository.
         repository: String,
         /// Its branch's name.
-        branch_name: String,
+        branch: String,
         /// The commit that it tests.
         head_oid: String,
-        /// The target.
-        target: String,
+        /// The lane's target.
+        lane: String,
         /// `queued` or `running`.
         status: String,
         /// Why it waits.
@@ -226,6 +221,15 @@ pub struct BranchList {
     pub rows: Vec<BranchRow>,
     /// Whether there are more.
     pub has_more: bool,
+}
+
+/// What waits and what runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Queue {
+    /// The lane runs, the oldest first.
+    pub items: Vec<QueueRow>,
+    /// Where those that follow begin; `None` when there are none.
+    pub next: Option<String>,
 }
 
 /// What came of a head.
@@ -260,13 +264,6 @@ impl HeadEnd {
             "no_manifest" | "manifest_error" | "nothing_required" => Some(HeadEnd::Manifest),
             _ => None,
         }
-    }
-}
-
-impl Queue {
-    /// Where those that follow begin; `None` when there are none.
-    pub fn next(&self) -> Option<&Value> {
-        self.more.get("next").filter(|next| !next.is_null())
     }
 }
 

@@ -65,7 +65,7 @@ async fn listen(client: &Client, repository: &str, branch: Option<i64>) -> Resul
     let branch = branch.map(|id| id.to_string());
     let mut query = vec![("repository", repository)];
     query.extend(branch.iter().map(|id| ("branch", id.as_str())));
-    let response = client.send(client.request(Method::GET, &["changes"], &query)).await?;
+    let response = client.send(client.request(Method::GET, &["forge", "changes"], &query)).await?;
     let events = response.bytes_stream().eventsource();
     Ok(Box::pin(events.take_while(|event| std::future::ready(event.is_ok())).map(|_| ())))
 }

@@ -12,13 +12,17 @@ use anyhow::{Context as _, Result, bail};
 use pika_git::{Oid, PatchEnd, WorkTree};
 use pika_tutorial::command_line::WriterArguments;
 use pika_tutorial::{
-    About, Change, Diff, End, Explained, Side, Sources, StepState, explain, list_wanted_sources, write_page,
+    About, Change, CommitMessage, Diff, End, Explained, Side, Sources, StepState, explain,
+    list_wanted_sources, write_page,
 };
 
 /// What a branch is compared with when nobody says, the first that is there.
 const DEFAULT_BRANCHES: [&str; 5] = ["origin/HEAD", "origin/main", "origin/master", "main", "master"];
 /// Where the page is written when nobody says: in git's own folder, where it is in nobody's way.
 const PAGE: &str = "pika-tutorial.html";
+
+/// How many commits are counted.
+const COMMITS_MAX: usize = 10_000;
 
 /// What to explain.
 #[derive(Debug, clap::Args)]
@@ -29,7 +33,7 @@ pub(crate) struct Arguments {
     /// Explain the files as they are, new ones included, and not only what is committed
     #[arg(long)]
     include_uncommitted: bool,
-    /// Where to write the page; else into git's folder
+    /// Where to write the page, `-` for the standard output; else into git's folder
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Print the checked tutorial as JSON; a page is written only with --out
@@ -52,13 +56,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             (None, true) => None,
             (None, false) => Some(tree.git_folder().join(PAGE)),
         };
-        if let Some(page) = &page {
-            write(page, &explained, &change.diff)?;
+        let is_printed = page.as_deref() == Some(Path::new("-"));
+        if is_printed && arguments.json {
+            bail!("the standard output can't hold both the page and its JSON; name a file with --out");
+        }
+        match &page {
+            Some(_) if is_printed => {
+                write_page(&mut std::io::stdout().lock(), &explained, &change.diff)
+                    .context("cannot write the page to the standard output")?;
+            }
+            Some(page) => write(page, &explained, &change.diff)?,
+            None => {}
         }
         if arguments.json {
             println!("{}", serde_json::to_string_pretty(&explained)?);
         } else if let Some(page) = &page {
-            println!("{}", page.display());
+            if !is_printed {
+                println!("{}", page.display());
+            }
             eprintln!("{}", outcome(&explained));
         }
         Ok(())
@@ -100,7 +115,13 @@ async fn read_change(tree: &WorkTree, arguments: &Arguments) -> Result<Change> {
             sources.insert(side, &path, content);
         }
     }
-    let about = about(tree, base.as_ref(), head.as_ref()).await?;
+    let includes_uncommitted = arguments.include_uncommitted && tree.has_uncommitted().await?;
+    if head.is_some() && !arguments.include_uncommitted && tree.has_uncommitted().await? {
+        eprintln!(
+            "there are uncommitted changes, which are left out; --include-uncommitted explains them too"
+        );
+    }
+    let about = About { includes_uncommitted, ..about(tree, base.as_ref(), head.as_ref()).await? };
     Ok(Change { about, diff, sources: Arc::new(sources) })
 }
 
@@ -132,12 +153,23 @@ async fn find_base(tree: &WorkTree, arguments: &Arguments, head: Option<&Oid>) -
 async fn about(tree: &WorkTree, base: Option<&Oid>, head: Option<&Oid>) -> Result<About> {
     let name = tree.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let id = |commit: Option<&Oid>| commit.map(ToString::to_string).unwrap_or_default();
-    let title = match head {
-        Some(head) => tree.read_subject(head).await?,
-        None => String::new(),
+    let commits = match head {
+        Some(head) => tree.list_commits(base, head, COMMITS_MAX).await?,
+        None => Vec::new(),
     };
     let branch = tree.find_branch().await?.unwrap_or_default();
-    Ok(About { repository: name, branch, title, base: id(base), head: id(head) })
+    let title = match &commits[..] {
+        [] => String::new(),
+        [only] => only.subject.clone(),
+        [..] if branch.is_empty() => format!("{} commits", commits.len()),
+        [..] => format!("{branch}: {} commits", commits.len()),
+    };
+    let about = About { repository: name, branch, title, base: id(base), head: id(head), ..About::default() };
+    Ok(about.with_commits(commits.into_iter().map(|commit| CommitMessage {
+        id: commit.oid.to_string(),
+        subject: commit.subject,
+        body: commit.body,
+    })))
 }
 
 fn write(page: &Path, explained: &Explained, diff: &Diff) -> Result<()> {
@@ -153,8 +185,10 @@ fn outcome(explained: &Explained) -> String {
     let (steps, coverage) = (tutorial.steps.len(), &tutorial.coverage);
     let checked = tutorial.count(StepState::Verified);
     let shown = format!(
-        "{steps} steps, {checked} of them quote the diff; {} of {} hunks shown",
-        coverage.explained, coverage.hunks
+        "{steps} {}, {checked} quoting the diff; {} of {} hunks shown",
+        if steps == 1 { "step" } else { "steps" },
+        coverage.explained,
+        coverage.hunks
     );
     match &explained.end {
         End::Written => shown,

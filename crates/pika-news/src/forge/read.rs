@@ -12,7 +12,7 @@ use super::view::{
     LaneRunView, LaneView, RepositoryRow, RepositoryView,
 };
 use super::{Forge, ForgeError, Hosted};
-use crate::store::{BranchRecord, HeadRecord, LaneRecord, LaneRunRecord, UnfinishedLaneRun};
+use crate::store::{BranchRecord, HeadRecord, LaneRecord, LaneRunRecord};
 
 const EARLIER_HEADS_MAX: u32 = 20;
 
@@ -20,23 +20,28 @@ impl Forge {
     /// Lists the repositories.
     pub async fn repositories(&self) -> Result<Vec<RepositoryRow>, ForgeError> {
         let mut rows = Vec::new();
-        for hosted in self.all_hosted() {
-            let default_branch = hosted.default_branch.as_str();
-            let (counts, updated_at_ms) = self.store().count_branches(hosted.id, default_branch).await?;
-            let default_branch_state = match self.store().find_branch_named(hosted.id, default_branch).await?
-            {
-                Some(branch) => Some(self.head_view(branch.head_id).await?.state),
-                None => None,
-            };
-            rows.push(RepositoryRow {
-                name: hosted.config.name.clone(),
-                default_branch: default_branch.to_owned(),
-                open_branches: counts.open,
-                default_branch_state,
-                updated_at_ms,
-            });
+        for name in self.repository_names() {
+            rows.push(self.repository_row(name).await?);
         }
         Ok(rows)
+    }
+
+    /// Shows a repository as a list has it.
+    pub async fn repository_row(&self, name: &str) -> Result<RepositoryRow, ForgeError> {
+        let hosted = self.hosted(name)?;
+        let default_branch = hosted.default_branch.as_str();
+        let (counts, updated_at_ms) = self.store().count_branches(hosted.id, default_branch).await?;
+        let default_branch_state = match self.store().find_branch_named(hosted.id, default_branch).await? {
+            Some(branch) => Some(self.head_view(branch.head_id).await?.state),
+            None => None,
+        };
+        Ok(RepositoryRow {
+            name: name.to_owned(),
+            default_branch: default_branch.to_owned(),
+            open_branches: counts.open,
+            default_branch_state,
+            updated_at_ms,
+        })
     }
 
     /// Shows a repository.
@@ -80,23 +85,6 @@ impl Forge {
         let Some(branch) = self.store().find_branch_named(hosted.id, name).await? else { return Ok(None) };
         let head = self.head_view(branch.head_id).await?;
         Ok(Some(branch_row(hosted, &branch, &head)))
-    }
-
-    /// Lists lane runs of these repositories that are not finished, the oldest first, with their repositories' names.
-    pub async fn unfinished(
-        &self,
-        repositories: impl Iterator<Item = &str>,
-        after: LaneRunId,
-        limit: u32,
-    ) -> Result<Vec<(String, UnfinishedLaneRun)>, ForgeError> {
-        let hosted = repositories.map(|name| self.hosted(name)).collect::<Result<Vec<_>, _>>()?;
-        let ids = hosted.iter().map(|hosted| hosted.id).collect();
-        let runs = self.store().list_unfinished(ids, after, limit).await?;
-        let named = runs.into_iter().filter_map(|run| {
-            let hosted = hosted.iter().find(|hosted| hosted.id == run.repository_id)?;
-            Some((hosted.config.name.clone(), run))
-        });
-        Ok(named.collect())
     }
 
     /// Shows a branch.
@@ -230,7 +218,7 @@ fn no_lane_run(id: LaneRunId) -> ForgeError {
     ForgeError::not_found(format!("lane run {id}"))
 }
 
-fn head_view(record: HeadRecord, lanes: Vec<(LaneRecord, Vec<LaneRunRecord>)>) -> HeadView {
+pub(super) fn head_view(record: HeadRecord, lanes: Vec<(LaneRecord, Vec<LaneRunRecord>)>) -> HeadView {
     let lanes: Vec<LaneView> = lanes.into_iter().map(|(lane, attempts)| lane_view(lane, attempts)).collect();
     let required = lanes.iter().filter(|lane| lane.is_required).map(|lane| lane.state);
     HeadView {
@@ -247,7 +235,7 @@ fn head_view(record: HeadRecord, lanes: Vec<(LaneRecord, Vec<LaneRunRecord>)>) -
     }
 }
 
-fn branch_row(hosted: &Hosted, branch: &BranchRecord, head: &HeadView) -> BranchRow {
+pub(super) fn branch_row(hosted: &Hosted, branch: &BranchRecord, head: &HeadView) -> BranchRow {
     let badge = |lane: &LaneView| LaneBadge {
         target: lane.target.clone(),
         title: lane.title.clone(),
@@ -271,7 +259,7 @@ fn branch_row(hosted: &Hosted, branch: &BranchRecord, head: &HeadView) -> Branch
 }
 
 /// Shows a lane; its attempts come the latest first.
-fn lane_view(lane: LaneRecord, attempts: Vec<LaneRunRecord>) -> LaneView {
+pub(super) fn lane_view(lane: LaneRecord, attempts: Vec<LaneRunRecord>) -> LaneView {
     let latest = attempts.first();
     let judged = latest.map(|run| Attempt {
         status: run.status,
@@ -295,7 +283,7 @@ fn lane_view(lane: LaneRecord, attempts: Vec<LaneRunRecord>) -> LaneView {
     }
 }
 
-fn lane_run_view(run: LaneRunRecord) -> LaneRunView {
+pub(super) fn lane_run_view(run: LaneRunRecord) -> LaneRunView {
     LaneRunView {
         id: run.id,
         attempt: run.attempt,

@@ -9,7 +9,7 @@ use pikaci::{Fault, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// Where a branch stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BranchState {
     /// Waiting to be merged or closed.
@@ -23,7 +23,7 @@ pub enum BranchState {
 }
 
 /// What was read from the manifest of a head.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Selection {
     /// The manifest was read; the lanes are what it names.
@@ -42,7 +42,7 @@ pub enum Selection {
 }
 
 /// Where a head stands: the fold of its required lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadState {
     /// It has no manifest. Not a success.
@@ -66,7 +66,7 @@ pub enum HeadState {
 }
 
 /// Where a lane stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LaneState {
     /// Its latest attempt waits.
@@ -92,7 +92,7 @@ pub enum LaneState {
 }
 
 /// Where one attempt at a lane stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LaneRunStatus {
     /// Waiting for a slot.
@@ -104,7 +104,7 @@ pub enum LaneRunStatus {
 }
 
 /// What selection made of a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LaneKind {
     /// It is to be run.

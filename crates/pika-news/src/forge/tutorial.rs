@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
-use pika_tutorial::{Coverage, Diff, End, Explained, FileEntry, Interdiff, Sources, Tutorial, reanchor};
+use pika_tutorial::{Coverage, Diff, Explained, FileEntry, Interdiff, Sources, Tutorial, reanchor};
 use serde::Serialize;
 
 use super::error::parse_oid;
@@ -20,7 +20,7 @@ use crate::tutorials::{Comparison, Prepared};
 const KEY_BYTES_MAX: usize = 64;
 
 /// Where the tutorial of a head stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TutorialState {
     /// The branch.
     pub branch_id: BranchId,
@@ -53,7 +53,7 @@ pub struct TutorialState {
 }
 
 /// What a tutorial took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TutorialCost {
     /// How often a writer was asked.
     pub attempts: u32,
@@ -68,7 +68,7 @@ pub struct TutorialCost {
 }
 
 /// Which tutorial is shown for a head.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Shown {
     /// The one that was written for it.
@@ -108,8 +108,8 @@ pub struct Since {
     pub interdiff: Interdiff,
     /// A short tutorial of what is new, made by the program.
     pub explained: Explained,
-    /// What of the later diff is new.
-    pub diff: Diff,
+    /// What differs between the two, without what another base brought.
+    pub diff: Arc<Diff>,
 }
 
 impl Forge {
@@ -224,8 +224,17 @@ impl Forge {
             (self.head_record(hosted, branch, from).await?, self.head_record(hosted, branch, to).await?);
         let before = self.prepare_head(hosted.id, old.id).await?;
         let after = self.prepare_head(hosted.id, new.id).await?;
+        let title = format!("What changed since {}", old.oid.get(..12).unwrap_or(&old.oid));
+        let heads = Comparison {
+            title,
+            base: Some(parse_oid(&old.oid)?),
+            ..self.comparison(hosted, branch, &new).await?
+        };
+        let between = self.tutorials().prepare(&hosted.git, &heads).await?;
         let (from, to) = (old.oid, new.oid);
-        let compared = tokio::task::spawn_blocking(move || compare(&before, &after, from, to));
+        let is_rebased = old.base_oid != new.base_oid;
+        let compared =
+            tokio::task::spawn_blocking(move || compare(&before, &after, &between, is_rebased, from, to));
         compared.await.map_err(|_| ForgeError::refused("the two heads could not be compared"))
     }
 
@@ -238,15 +247,25 @@ impl Forge {
         let missing = || ForgeError::not_found("such head");
         let hosted = self.hosted_by_id(repository).ok_or_else(missing)?;
         let head = self.store().find_head_by_id(head).await?.ok_or_else(missing)?;
-        let branch = self.store().find_branch(head.branch_id).await?.ok_or_else(missing)?;
-        let comparison = Comparison {
+        let comparison = self.comparison(hosted, head.branch_id, &head).await?;
+        self.tutorials().prepare(&hosted.git, &comparison).await
+    }
+
+    /// What a head is compared with, and what it is called.
+    async fn comparison(
+        &self,
+        hosted: &Hosted,
+        branch: BranchId,
+        head: &HeadRecord,
+    ) -> Result<Comparison, ForgeError> {
+        let branch = self.store().find_branch(branch).await?;
+        Ok(Comparison {
             repository: hosted.config.name.clone(),
-            branch: branch.name,
+            branch: branch.ok_or_else(|| ForgeError::not_found("such branch"))?.name,
             title: head.subject.clone(),
             base: head.base_oid.as_deref().map(parse_oid).transpose()?,
             head: parse_oid(&head.oid)?,
-        };
-        self.tutorials().prepare(&hosted.git, &comparison).await
+        })
     }
 
     /// Reads what the first reader of a head will ask for, unless that many heads are being read already.
@@ -375,32 +394,32 @@ async fn written(
     Some(explained)
 }
 
-fn compare(before: &Prepared, after: &Prepared, from: String, to: String) -> Since {
+fn compare(
+    before: &Prepared,
+    after: &Prepared,
+    between: &Prepared,
+    is_rebased: bool,
+    from: String,
+    to: String,
+) -> Since {
     let (old, new) = (before.diff(), after.diff());
     let interdiff = Interdiff::compare(old, new);
+    if !is_rebased {
+        let mut explained = Explained::clone(&between.builtin);
+        explained.tutorial.executive_summary = interdiff.summary(old, between.diff());
+        return Since { from, to, interdiff, explained, diff: Arc::clone(between.diff()) };
+    }
+    let diff = Arc::new(interdiff.unseen(old, new, between.diff()));
     // The files themselves were let go; items are found in what the diff shows.
-    let checked = interdiff.explain(old, new, &Sources::default());
-    let diff = interdiff.unseen(new);
+    let checked = interdiff.explain(old, &diff, &Sources::default());
     let tutorial = Tutorial {
-        schema_version: pika_tutorial::SCHEMA_VERSION,
-        about: after.change.about.clone(),
-        provider: pika_tutorial::ProviderKind::Builtin.to_string(),
-        model: None,
         executive_summary: checked.executive_summary,
         steps: checked.steps,
         coverage: checked.coverage,
-        problems: Vec::new(),
         files: FileEntry::list(&diff),
-        not_shown: Vec::new(),
+        ..between.builtin.tutorial.clone()
     };
-    let explained = Explained {
-        tutorial,
-        end: End::Written,
-        calls: Vec::new(),
-        duration_ms: 0,
-        usage: None,
-        inventions: 0,
-    };
+    let explained = Explained { tutorial, ..Explained::clone(&between.builtin) };
     Since { from, to, interdiff, explained, diff }
 }
 

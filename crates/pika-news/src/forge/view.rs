@@ -5,11 +5,11 @@
 use pikaci::{Fault, Outcome, RunId};
 use serde::Serialize;
 
-use super::id::{BranchId, LaneId, LaneRunId};
+use super::id::{BranchId, HeadId, LaneId, LaneRunId};
 use super::state::{BranchState, HeadState, LaneRunStatus, LaneState, Selection};
 
 /// A repository in a list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RepositoryRow {
     /// Its name, unique in this forge.
     pub name: String,
@@ -24,7 +24,7 @@ pub struct RepositoryRow {
 }
 
 /// A repository on its own page.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RepositoryView {
     /// Its name.
     pub name: String,
@@ -41,7 +41,7 @@ pub struct RepositoryView {
 }
 
 /// Branches by state, without the default branch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct BranchCounts {
     /// Open.
     pub open: u32,
@@ -63,7 +63,7 @@ pub struct BranchFilter {
 }
 
 /// A page of a list of branches.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct BranchList {
     /// The default branch first, then the latest change first.
     pub rows: Vec<BranchRow>,
@@ -72,7 +72,7 @@ pub struct BranchList {
 }
 
 /// A branch in a list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct BranchRow {
     /// Its number.
     pub id: BranchId,
@@ -99,7 +99,7 @@ pub struct BranchRow {
 }
 
 /// A lane in a list of branches.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct LaneBadge {
     /// The target's id.
     pub target: String,
@@ -114,7 +114,7 @@ pub struct LaneBadge {
 }
 
 /// A branch on its own page.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct BranchView {
     /// What a list shows of it.
     pub row: BranchRow,
@@ -131,7 +131,7 @@ pub struct BranchView {
 }
 
 /// An earlier head of a branch.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct HeadRow {
     /// The commit.
     pub oid: String,
@@ -144,7 +144,7 @@ pub struct HeadRow {
 }
 
 /// One head of a branch.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct HeadView {
     /// The commit.
     pub oid: String,
@@ -168,8 +168,86 @@ pub struct HeadView {
     pub pushed_by: Option<String>,
 }
 
+/// A head in a list, and on its own.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct HeadSummary {
+    /// Its number.
+    pub id: HeadId,
+    /// Its repository's name.
+    pub repository: String,
+    /// Its branch.
+    pub branch_id: BranchId,
+    /// That branch's name.
+    pub branch: String,
+    /// Whether the branch points at it now.
+    pub is_current: bool,
+    /// The commit.
+    pub oid: String,
+    /// The first line of its message.
+    pub subject: String,
+    /// Its author.
+    pub author: String,
+    /// The merge base that its changes are shown against.
+    pub base_oid: Option<String>,
+    /// Whether it has no history in common with the merge target.
+    pub is_orphan: bool,
+    /// What was read from its manifest.
+    pub selection: Selection,
+    /// The fold of its required lanes.
+    pub state: HeadState,
+    /// When it was pushed.
+    pub pushed_at_ms: i64,
+    /// Who pushed it, when that is known.
+    pub pushed_by: Option<String>,
+}
+
+/// A lane in a list, and on its own.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct LaneSummary {
+    /// Its number.
+    pub id: LaneId,
+    /// Its head.
+    pub head_id: HeadId,
+    /// The target's id.
+    pub target: String,
+    /// The target's title.
+    pub title: String,
+    /// Whether a merge needs it.
+    pub is_required: bool,
+    /// Where it stands.
+    pub state: LaneState,
+    /// Why it waits, why it is not run, or what a reader should know of its end.
+    pub reason: Option<String>,
+    /// How many attempts there are.
+    pub attempts: usize,
+    /// The latest of them.
+    pub latest: Option<LaneRunView>,
+}
+
+/// An attempt at a lane in a list, with what it belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct PlacedLaneRunView {
+    /// Its repository's name.
+    pub repository: String,
+    /// Its branch.
+    pub branch_id: BranchId,
+    /// That branch's name.
+    pub branch: String,
+    /// Its head.
+    pub head_id: HeadId,
+    /// The commit that it tests.
+    pub head_oid: String,
+    /// Its lane.
+    pub lane_id: LaneId,
+    /// The lane's target.
+    pub lane: String,
+    /// The attempt itself.
+    #[serde(flatten)]
+    pub run: LaneRunView,
+}
+
 /// One lane of a head.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct LaneView {
     /// Its number.
     pub id: LaneId,
@@ -188,7 +266,7 @@ pub struct LaneView {
 }
 
 /// One attempt at a lane.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct LaneRunView {
     /// Its number.
     pub id: LaneRunId,
@@ -197,14 +275,17 @@ pub struct LaneRunView {
     /// Where it stands.
     pub status: LaneRunStatus,
     /// How it ended.
+    #[schema(value_type = Option<String>)]
     pub outcome: Option<Outcome>,
     /// Whose fault it was.
+    #[schema(value_type = Option<String>)]
     pub fault: Option<Fault>,
     /// What a reader should know beyond the outcome.
     pub message: Option<String>,
     /// Why it waits, while it is queued.
     pub waits: Option<String>,
     /// The run of `pikaci`; absent until it is claimed.
+    #[schema(value_type = Option<String>)]
     pub run_id: Option<RunId>,
     /// Why there is this attempt: `push`, `retry`, `rerun`, `rerun-failed`.
     pub cause: String,
@@ -221,7 +302,7 @@ pub struct LaneRunView {
 }
 
 /// One attempt at a lane, on its own page.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct LaneRunDetail {
     /// Its repository's name.
     pub repository: String,
@@ -240,7 +321,7 @@ pub struct LaneRunDetail {
 }
 
 /// Whether a branch can be merged now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct MergeReadiness {
     /// Whether a merge of this head would be accepted, conflicts aside.
     pub is_ready: bool,
@@ -249,14 +330,14 @@ pub struct MergeReadiness {
 }
 
 /// What came of a push.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PushReceipt {
     /// One entry for each branch that was pushed.
     pub branches: Vec<PushedBranch>,
 }
 
 /// What came of the push of one branch.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PushedBranch {
     /// Its name.
     pub name: String,
@@ -271,7 +352,7 @@ pub struct PushedBranch {
 }
 
 /// A merge that was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Merged {
     /// The merge commit.
     pub oid: String,
@@ -280,7 +361,7 @@ pub struct Merged {
 }
 
 /// Something changed; whoever shows it should look again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Change {
     /// The repository's name.
     pub repository: String,
@@ -291,7 +372,7 @@ pub struct Change {
 }
 
 /// How the forge is, for its operator.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Health {
     /// How many lanes may run at once.
     pub slots: usize,
@@ -310,7 +391,7 @@ pub struct Health {
 }
 
 /// When a part of the forge last went round.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ActorHealth {
     /// Its name.
     pub name: &'static str,

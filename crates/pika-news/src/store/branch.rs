@@ -1,6 +1,6 @@
 //! Repositories and their branches.
 
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
 use super::head::{HeadWithLanes, Superseded, head_with_lanes, supersede};
 use super::record::{self, BRANCH_COLUMNS};
@@ -196,16 +196,4 @@ impl Store {
         })
         .await
     }
-}
-
-/// Sets a branch's state within a transaction.
-pub(super) fn set_state(
-    transaction: &Transaction<'_>,
-    branch: BranchId,
-    state: BranchState,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE branch SET state = ?2, updated_at_ms = ?3 WHERE id = ?1";
-    transaction.execute(sql, params![branch, state, now_ms])?;
-    Ok(())
 }

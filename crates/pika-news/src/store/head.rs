@@ -78,14 +78,19 @@ impl Store {
         self.write(move |transaction| {
             let branch_id = ensure_branch(transaction, &new)?;
             let found = find_head(transaction, branch_id, &new.oid)?;
-            let (head_id, queued) = match found {
-                Some(head_id) => (head_id, requeue_superseded(transaction, head_id, new.now_ms)?),
+            let head_id = match found {
+                Some(head_id) => head_id,
                 None => insert_head(transaction, branch_id, &new)?,
             };
+            // Before its lanes: that is the order in which it is told.
             transaction.execute(
                 "UPDATE branch SET head_id = ?2, state = ?3, merge_oid = NULL, updated_at_ms = ?4 WHERE id = ?1",
                 params![branch_id, head_id, BranchState::Open, new.now_ms],
             )?;
+            let queued = match found {
+                Some(head_id) => requeue_superseded(transaction, head_id, new.now_ms)?,
+                None => insert_lanes(transaction, head_id, &new)?,
+            };
             let message = format!("superseded by {}", new.oid.get(..10).unwrap_or(&new.oid));
             let stopped =
                 Superseded { branch: branch_id, except: Some(head_id), message: &message, now_ms: new.now_ms };
@@ -148,7 +153,10 @@ pub(super) fn head_with_lanes(
     with_lanes(transaction, record)
 }
 
-fn with_lanes(transaction: &Transaction<'_>, head: HeadRecord) -> Result<HeadWithLanes, StoreError> {
+pub(super) fn with_lanes(
+    transaction: &Transaction<'_>,
+    head: HeadRecord,
+) -> Result<HeadWithLanes, StoreError> {
     let lanes = list_lanes(transaction, head.id)?.into_iter().map(|lane| {
         let attempts = list_attempts(transaction, lane.id)?;
         Ok((lane, attempts))
@@ -176,11 +184,7 @@ fn find_head(
     record::find(transaction, sql, params![branch, oid], |row| row.get(0))
 }
 
-fn insert_head(
-    transaction: &Transaction<'_>,
-    branch: BranchId,
-    new: &NewHead,
-) -> Result<(HeadId, Vec<String>), StoreError> {
+fn insert_head(transaction: &Transaction<'_>, branch: BranchId, new: &NewHead) -> Result<HeadId, StoreError> {
     let (word, message, line, column) = match &new.selection {
         Selection::Selected => (record::SELECTED, None, None, None),
         Selection::NoManifest => (record::NO_MANIFEST, None, None, None),
@@ -207,7 +211,15 @@ fn insert_head(
             new.now_ms
         ],
     )?;
-    let head = HeadId(transaction.last_insert_rowid());
+    Ok(HeadId(transaction.last_insert_rowid()))
+}
+
+/// Adds the lanes of a new head, and queues those that are to be run.
+fn insert_lanes(
+    transaction: &Transaction<'_>,
+    head: HeadId,
+    new: &NewHead,
+) -> Result<Vec<String>, StoreError> {
     let mut queued = Vec::new();
     for (position, lane) in (0u32..).zip(&new.lanes) {
         let lane_id = insert_lane(transaction, head, position, lane)?;
@@ -216,7 +228,7 @@ fn insert_head(
             queued.push(lane.target.clone());
         }
     }
-    Ok((head, queued))
+    Ok(queued)
 }
 
 fn insert_lane(

@@ -2,7 +2,6 @@
 
 use rusqlite::{Row, params};
 
-use super::branch::set_state;
 use super::record;
 use super::{Store, StoreError};
 use crate::forge::id::{BranchId, MergeId, RepositoryId};
@@ -77,9 +76,8 @@ impl Store {
                 Ok((row.get::<_, BranchId>(0)?, row.get::<_, String>(1)?))
             })?;
             if let Some((branch, merge_oid)) = found {
-                set_state(transaction, branch, BranchState::Merged, now_ms)?;
-                transaction
-                    .execute("UPDATE branch SET merge_oid = ?2 WHERE id = ?1", params![branch, merge_oid])?;
+                let sql = "UPDATE branch SET state = ?2, merge_oid = ?3, updated_at_ms = ?4 WHERE id = ?1";
+                transaction.execute(sql, params![branch, BranchState::Merged, merge_oid, now_ms])?;
             }
             Ok(())
         })

@@ -17,6 +17,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0004_branch_order.sql")),
     M::up(include_str!("migrations/0005_identity.sql")),
     M::up(include_str!("migrations/0006_secrets.sql")),
+    M::up(include_str!("migrations/0007_events.sql")),
 ];
 
 /// Brings a database up to date.

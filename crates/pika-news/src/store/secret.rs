@@ -10,7 +10,7 @@ use crate::forge::id::{LaneRunId, RepositoryId};
 use crate::secrets::SealedSecret;
 
 /// A secret as it is listed: never its content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SecretRow {
     /// Its name.
     pub name: String,

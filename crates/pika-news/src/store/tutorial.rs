@@ -12,7 +12,7 @@ use super::{Store, StoreError};
 use crate::forge::id::{BranchId, HeadId, RepositoryId};
 
 /// Where a tutorial stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TutorialStatus {
     /// It waits for its turn, or for the time of its next try.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pika_git::{GitError, Oid, Repository};
 use pika_tutorial::{
-    About, Change, Diff, ExplainOptions, Explained, Provider, Side, Sources, explain, list_wanted_sources,
+    About, Change, CommitMessage, Diff, ExplainOptions, Explained, Provider, Side, Sources, explain,
+    list_wanted_sources,
 };
 use tokio::sync::OnceCell;
 
@@ -16,6 +17,8 @@ use crate::forge::ForgeError;
 /// How many are kept, and how much memory their diffs may take together.
 const KEPT_MAX: usize = 24;
 const KEPT_BYTES_MAX: usize = 48 << 20;
+/// How many commits of a change are counted; most of their messages are left out.
+const COMMITS_READ_MAX: usize = 1_000;
 
 /// Names what is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +123,14 @@ async fn read(git: &Repository, comparison: &Comparison, bytes_max: u64) -> Resu
         title: comparison.title.clone(),
         base: base.map(Oid::to_string).unwrap_or_default(),
         head: head.to_string(),
+        ..About::default()
     };
+    let commits = git.list_commits(base, head, COMMITS_READ_MAX).await?;
+    let about = about.with_commits(commits.into_iter().map(|commit| CommitMessage {
+        id: commit.oid.to_string(),
+        subject: commit.subject,
+        body: commit.body,
+    }));
     let mut change = Change { about, diff: Arc::new(diff), sources: Arc::new(sources.clone()) };
     let builtin = explain(&change, &Provider::builtin(), &ExplainOptions::default()).await;
     // The others are large, and were for the builtin tutorial alone.

@@ -3,11 +3,13 @@
 mod actions;
 mod audit;
 mod branch;
+mod document;
 mod logs;
 mod members;
+mod page;
 mod prepared_outputs;
-mod queue;
 mod raw_log;
+mod resource;
 mod run;
 mod secrets;
 mod ssh_keys;
@@ -18,62 +20,71 @@ mod whoami;
 mod why;
 
 use axum::Router;
-use axum::routing::{delete, get, post, put};
+use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::code::Code;
 use super::error::{ApiError, WebError};
 use super::viewer::require_auth;
 use super::{Web, live};
 
-/// The routes below `/news/api`, all behind authentication.
+/// The routes below `/news/api`, all behind authentication but the document that describes them.
 pub(super) fn router(web: Web) -> Router<Web> {
-    Router::new()
-        .route("/news/api/forge/whoami", get(whoami::show))
-        .route("/news/api/forge/queue", get(queue::show))
-        .route("/news/api/forge/repositories", get(branch::repositories))
-        .route("/news/api/forge/repository/{name}/branches", get(branch::list))
-        .route("/news/api/forge/repository/{name}/secrets", get(secrets::list))
-        .route(
-            "/news/api/forge/repository/{name}/secrets/{secret}",
-            put(secrets::set).delete(secrets::remove),
-        )
-        .route("/news/api/forge/repository/{name}/members", get(members::list))
-        .route("/news/api/forge/repository/{name}/members/{user}", put(members::set).delete(members::remove))
-        .route("/news/api/forge/repository/{name}/audit", get(audit::list_of_repository))
-        .route("/news/api/forge/users", get(users::list).post(users::add))
-        .route("/news/api/forge/users/{name}", delete(users::remove))
-        .route("/news/api/forge/users/{name}/disable", post(users::disable))
-        .route("/news/api/forge/users/{name}/enable", post(users::enable))
-        .route("/news/api/forge/users/{name}/role", put(users::set_role))
-        .route("/news/api/forge/tokens", get(tokens::list).post(tokens::create))
-        .route("/news/api/forge/tokens/{id}", delete(tokens::revoke))
-        .route("/news/api/forge/ssh-keys", get(ssh_keys::list).post(ssh_keys::add))
-        .route("/news/api/forge/ssh-keys/{id}", delete(ssh_keys::revoke))
-        .route("/news/api/forge/audit", get(audit::list))
-        .route("/news/api/forge/branch/{id}", get(branch::show))
-        .route("/news/api/forge/branch/{id}/logs", get(branch::logs))
-        .route("/news/api/forge/branch/{id}/merge", post(actions::merge))
-        .route("/news/api/forge/branch/{id}/close", post(actions::close))
-        .route("/news/api/forge/branch/{id}/tutorial", get(tutorial::show))
-        .route("/news/api/forge/branch/{id}/tutorial/steps", get(tutorial::steps))
-        .route("/news/api/forge/branch/{id}/tutorial/coverage", get(tutorial::coverage))
-        .route("/news/api/forge/branch/{id}/tutorial/state", get(tutorial::state))
-        .route("/news/api/forge/branch/{id}/tutorial/retry", post(tutorial::retry))
-        .route("/news/api/forge/branch/{id}/tutorial/tick", post(tutorial::tick))
-        .route("/news/api/forge/branch/{id}/interdiff", get(tutorial::since))
-        .route("/news/api/forge/lane-run/{id}", get(branch::lane_run))
-        .route("/news/api/forge/lane-run/{id}/why", get(why::show))
-        .route("/news/api/forge/lane-run/{id}/rerun", post(actions::rerun))
-        .route("/news/api/forge/lane-run/{id}/cancel", post(actions::cancel))
-        .route("/news/api/forge/pikaci/run/{run_id}", get(run::show))
-        .route("/news/api/forge/pikaci/logs/{run_id}", get(logs::show))
-        .route("/news/api/forge/pikaci/logs/{run_id}/raw", get(raw_log::show))
-        .route("/news/api/forge/pikaci/logs/{run_id}/stream", get(live::log))
-        .route("/news/api/forge/pikaci/prepared-outputs/{run_id}", get(prepared_outputs::show))
-        .route("/news/api/forge/changes", get(live::changes))
+    let (routes, described) = described().split_for_parts();
+    let document = document::Document::of(described);
+    let routes = routes
         .route("/news/api/{*rest}", axum::routing::any(missing))
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn_with_state(web, require_auth))
+        .layer(axum::middleware::from_fn_with_state(web, require_auth));
+    routes.route("/news/api/openapi.json", get(async move |headers| document.answer(&headers)))
+}
+
+/// The routes with what is written about each.
+fn described() -> OpenApiRouter<Web> {
+    OpenApiRouter::new()
+        .routes(routes!(whoami::show))
+        .routes(routes!(branch::repositories))
+        .routes(routes!(branch::list))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::remove))
+        .routes(routes!(members::list))
+        .routes(routes!(members::set, members::remove))
+        .routes(routes!(audit::list_of_repository))
+        .routes(routes!(users::list, users::add))
+        .routes(routes!(users::remove))
+        .routes(routes!(users::disable))
+        .routes(routes!(users::enable))
+        .routes(routes!(users::set_role))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(ssh_keys::list, ssh_keys::add))
+        .routes(routes!(ssh_keys::revoke))
+        .routes(routes!(audit::list))
+        .routes(routes!(branch::show))
+        .routes(routes!(branch::logs))
+        .routes(routes!(actions::merge))
+        .routes(routes!(actions::close))
+        .routes(routes!(tutorial::show))
+        .routes(routes!(tutorial::steps))
+        .routes(routes!(tutorial::coverage))
+        .routes(routes!(tutorial::state))
+        .routes(routes!(tutorial::retry))
+        .routes(routes!(tutorial::tick))
+        .routes(routes!(tutorial::since))
+        .routes(routes!(branch::lane_run))
+        .routes(routes!(why::show))
+        .routes(routes!(actions::rerun))
+        .routes(routes!(actions::cancel))
+        .routes(routes!(run::show))
+        .routes(routes!(logs::show))
+        .routes(routes!(raw_log::show))
+        .routes(routes!(live::log))
+        .routes(routes!(prepared_outputs::show))
+        .routes(routes!(live::changes))
+        .routes(routes!(live::events::list))
+        .routes(routes!(live::events::stream))
+        .merge(resource::router())
 }
 
 async fn wrong_method() -> ApiError {

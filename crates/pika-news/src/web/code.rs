@@ -53,6 +53,8 @@ codes! {
     StaleHead = "stale_head", CONFLICT;
     /// The branch and its target change the same lines.
     MergeConflict = "merge_conflict", CONFLICT;
+    /// What followed it is no longer kept.
+    Gone = "gone", GONE;
     /// No byte of the range is there.
     RangeNotSatisfiable = "range_not_satisfiable", RANGE_NOT_SATISFIABLE;
     /// What was asked for is larger than the forge reads.

@@ -139,6 +139,9 @@ impl From<ForgeError> for WebError {
             ForgeError::NotFound { .. } | ForgeError::Git(pika_git::GitError::NotFound { .. }) => {
                 WebError::NotFound(error.to_string())
             }
+            ForgeError::Git(error @ pika_git::GitError::TooManyLines { .. }) => {
+                WebError::Refused(Code::TooLarge, format!("{error}; look at it with git"))
+            }
             ForgeError::Git(pika_git::GitError::TooLarge { bytes_max, .. }) => WebError::Refused(
                 Code::TooLarge,
                 format!(
@@ -182,10 +185,14 @@ impl<E: Into<WebError>> From<E> for ApiError {
     }
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+/// A refusal.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct ErrorBody<'a> {
+    /// For people. It may change.
     error: String,
+    /// For programs: a word that keeps its meaning. docs/formats/api.md lists them.
     code: &'static str,
+    /// Where the operator's log says more.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
 }

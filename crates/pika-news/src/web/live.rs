@@ -5,6 +5,7 @@
 //! rights, when it is an hour old, and when the forge shuts down. Browsers come back by themselves.
 
 mod decode;
+pub(super) mod events;
 mod follow;
 
 use std::convert::Infallible;
@@ -65,7 +66,8 @@ impl Streams {
 }
 
 /// What a log stream may be asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogQuery {
     job: Option<String>,
     #[serde(default)]
@@ -75,13 +77,18 @@ pub(super) struct LogQuery {
     attempt: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct LogPiece {
     offset: u64,
     text: String,
 }
 
-/// `GET /news/api/forge/pikaci/logs/{run_id}/stream?job=&kind=guest|host&from=OFFSET&attempt=`
+/// Follows a log from a byte on.
+#[utoipa::path(
+    get, path = "/news/api/forge/pikaci/logs/{run_id}/stream", tag = "runs",
+    params(("run_id" = String, Path, description = "The run of pikaci"), LogQuery),
+    responses((status = 200, description = "Server-sent events `log`, `restart`, `end`, `failure`; the id is the offset of the next byte", body = String, content_type = "text/event-stream"))
+)]
 pub(super) async fn log(
     viewer: Viewer,
     State(web): State<Web>,
@@ -111,15 +118,19 @@ fn new_follower(found: runs::Found, job: JobId, side: LogSide) -> Follower {
 }
 
 /// Which changes a page wants to hear of.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ChangesQuery {
     repository: Option<String>,
     branch: Option<i64>,
 }
 
-/// `GET /news/api/forge/changes?repository=&branch=`
-///
-/// Each `change` event says that something shown may be out of date, not what.
+/// Says that something which is shown may be out of date, not what.
+#[utoipa::path(
+    get, path = "/news/api/forge/changes", tag = "events",
+    params(ChangesQuery),
+    responses((status = 200, description = "Server-sent events `change`", body = String, content_type = "text/event-stream"))
+)]
 pub(super) async fn changes(
     viewer: Viewer,
     State(web): State<Web>,

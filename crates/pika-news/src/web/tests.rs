@@ -3,12 +3,14 @@
 mod access;
 mod clients;
 mod contract;
+mod events;
 mod fixture;
 mod health;
 mod hostile;
 mod identity;
 mod matrix;
 mod oidc;
+mod resources;
 mod secrets;
 mod stream;
 mod tutorial;

@@ -13,6 +13,8 @@ use super::language::Language;
 
 /// How many bytes are parsed in all: what is beyond is told by file.
 const PARSED_BYTES_MAX: usize = 24 << 20;
+/// As how many bytes a hunk counts that is parsed by itself, however small: to begin takes time too.
+const FRAGMENT_BYTES_MIN: usize = 1 << 10;
 /// How long a doc comment's first sentence may be.
 const COMMENT_CHARS_MAX: usize = 200;
 
@@ -266,6 +268,9 @@ fn side_items(
         found.items = items::list(text, language);
     } else {
         for hunk in diff.hunks_of(file) {
+            if *left == 0 {
+                break;
+            }
             let mut text = Vec::new();
             let mut offset = None;
             for line in hunk.numbered() {
@@ -275,7 +280,7 @@ fn side_items(
                 text.extend_from_slice(hunk.content(line.line));
                 text.push(b'\n');
             }
-            *left = left.saturating_sub(text.len());
+            *left = left.saturating_sub(text.len().max(FRAGMENT_BYTES_MIN));
             let offset = offset.unwrap_or(0);
             let moved = |item: Item| Item {
                 first: item.first + offset,

@@ -1,5 +1,5 @@
-//! Groups changes into steps: what belongs to one symbol, else to one file, else to one folder, so that a reader gets a
-//! handful of steps from a small change and not hundreds from a large one.
+//! Groups changes into steps. A small change is told symbol by symbol; of a larger one, what is heavy is told finely, by symbol
+//! or by file, and what is light together, by folder, so that a reader gets some dozen steps and none that hides the rest.
 
 use std::collections::HashMap;
 
@@ -37,7 +37,12 @@ pub(super) enum Grain {
 
 /// How many steps each part may have.
 const STEPS_MAX: [(Part, usize); 5] =
-    [(Part::Code, 14), (Part::Tests, 4), (Part::Settings, 4), (Part::Documents, 4), (Part::NotWritten, 1)];
+    [(Part::Code, 20), (Part::Tests, 6), (Part::Settings, 4), (Part::Documents, 4), (Part::NotWritten, 1)];
+
+/// How many pieces are taken out of a group at once when they don't all have room, so that other groups have some.
+const PIECES_MAX: usize = 6;
+/// How many times as heavy as the average such a piece is.
+const STANDS_OUT: usize = 2;
 
 /// Groups all changes.
 pub(super) fn partition(diff: &Diff, areas: &[Area], changes: &[Change]) -> Vec<Group> {
@@ -64,42 +69,127 @@ fn part_of(change: &Change, areas: &[Area]) -> Part {
 }
 
 fn of_part(diff: &Diff, changes: &[Change], part: Part, items: &[usize], steps_max: usize) -> Vec<Group> {
-    let path = |item: usize| diff.files()[changes[item].file].display_path();
+    let mut first_named = HashMap::new();
+    for change in items.iter().map(|item| &changes[*item]).filter(|change| !change.name.is_empty()) {
+        first_named.entry(change.file).or_insert(change.name.as_str());
+    }
+    let tree = Tree { diff, changes, first_named, part };
     if part == Part::Code {
-        let symbols = by_key(items, |item| symbol_key(changes, items, item));
+        let symbols = by_key(items, |item| tree.symbol_key(item));
         if symbols.len() <= steps_max {
-            return grouped(part, symbols, |_| Grain::Symbol);
+            return symbols.into_iter().map(|items| Group { part, grain: Grain::Symbol, items }).collect();
         }
     }
-    let files = by_key(items, |item| (changes[item].file, String::new()));
-    if files.len() <= steps_max {
-        return grouped(part, files, |_| Grain::File);
-    }
-    let depth_max = items.iter().map(|item| path(*item).matches('/').count()).max().unwrap_or(0);
-    for depth in (0..=depth_max).rev() {
-        let folders = by_key(items, |item| (0, folder(&path(item), depth)));
-        if folders.len() <= steps_max || depth == 0 {
-            return grouped(part, folders, |item| Grain::Folder(folder(&path(item), depth)));
+    let mut groups = vec![tree.group(items.to_vec())];
+    let mut is_settled = vec![false];
+    // The heaviest is split first, as long as there is room for its pieces.
+    while let Some(heaviest) = (0..groups.len())
+        .filter(|index| !is_settled[*index])
+        .max_by_key(|index| (tree.weight(&groups[*index]), std::cmp::Reverse(*index)))
+    {
+        let room = steps_max + 1 - groups.len();
+        match tree.split(&groups[heaviest], room) {
+            Some(pieces) => {
+                is_settled.splice(heaviest..=heaviest, pieces.iter().map(|_| false));
+                groups.splice(heaviest..=heaviest, pieces);
+            }
+            None => is_settled[heaviest] = true,
         }
     }
-    Vec::new()
+    groups
 }
 
-/// A symbol is what stands outermost around an item. What is in no item goes with the file's first symbol.
-fn symbol_key(changes: &[Change], items: &[usize], item: usize) -> (usize, String) {
-    let change = &changes[item];
-    let root = |name: &str| {
-        let bare = name.trim_start_matches('<');
-        let end = bare.find("::").or_else(|| bare.find('.')).or_else(|| bare.find(" as "));
-        bare[..end.unwrap_or(bare.len())].split(" as ").next().unwrap_or_default().to_owned()
-    };
-    let mut of_file = items.iter().map(|item| &changes[*item]).filter(|other| other.file == change.file);
-    if change.name.is_empty()
-        && let Some(first) = of_file.find(|other| !other.name.is_empty())
-    {
-        return (change.file, root(&first.name));
+/// The items of a part by the folders that they are in.
+struct Tree<'a> {
+    diff: &'a Diff,
+    changes: &'a [Change],
+    /// The first item with a name of each file.
+    first_named: HashMap<usize, &'a str>,
+    part: Part,
+}
+
+impl Tree<'_> {
+    fn path(&self, item: usize) -> String {
+        self.diff.files()[self.changes[item].file].display_path()
     }
-    (change.file, root(&change.name))
+
+    fn weight(&self, group: &Group) -> usize {
+        group.items.iter().map(|item| self.changes[*item].added + self.changes[*item].removed).sum()
+    }
+
+    /// A group by the narrowest name that fits all its items.
+    fn group(&self, items: Vec<usize>) -> Group {
+        let file = self.changes[items[0]].file;
+        let grain = if items.iter().all(|item| self.changes[*item].file == file) {
+            Grain::File
+        } else {
+            Grain::Folder(self.common_folder(&items))
+        };
+        Group { part: self.part, grain, items }
+    }
+
+    fn common_folder(&self, items: &[usize]) -> String {
+        let mut common = folder(&self.path(items[0]), usize::MAX);
+        for item in &items[1..] {
+            let path = self.path(*item);
+            while !common.is_empty() && !path.strip_prefix(&common).is_some_and(|rest| rest.starts_with('/'))
+            {
+                common.truncate(common.rfind('/').unwrap_or(0));
+            }
+        }
+        common
+    }
+
+    /// A symbol is what stands outermost around an item. What is in no item goes with the file's first symbol.
+    fn symbol_key(&self, item: usize) -> (usize, String) {
+        let change = &self.changes[item];
+        let name = if change.name.is_empty() { self.first_named.get(&change.file) } else { None };
+        let bare = name.copied().unwrap_or(&change.name).trim_start_matches('<');
+        let end = bare.find("::").or_else(|| bare.find('.')).or_else(|| bare.find(" as "));
+        let root = bare[..end.unwrap_or(bare.len())].split(" as ").next().unwrap_or_default();
+        (change.file, root.to_owned())
+    }
+
+    /// The pieces of a group, if it has several and there is room: all of them, or the heavy ones and what is left together.
+    fn split(&self, group: &Group, room: usize) -> Option<Vec<Group>> {
+        let pieces = match &group.grain {
+            Grain::File if self.part == Part::Code => by_key(&group.items, |item| self.symbol_key(item)),
+            Grain::File | Grain::Symbol => return None,
+            Grain::Folder(common) => {
+                let depth = if common.is_empty() { 0 } else { common.matches('/').count() + 1 };
+                by_key(&group.items, |item| {
+                    let inner = folder(&self.path(item), depth + 1);
+                    // Files that stand in the folder itself are pieces of their own.
+                    let file = if inner == *common { self.changes[item].file + 1 } else { 0 };
+                    (file, inner)
+                })
+            }
+        };
+        if pieces.len() < 2 || room < 2 {
+            return None;
+        }
+        let of = |items: Vec<usize>| match group.grain {
+            Grain::Folder(_) => self.group(items),
+            Grain::File | Grain::Symbol => Group { part: self.part, grain: Grain::Symbol, items },
+        };
+        let mut pieces: Vec<Group> = pieces.into_iter().map(of).collect();
+        if pieces.len() > room {
+            // Not all have room: those that stand out do.
+            let average = self.weight(group) / pieces.len();
+            pieces.sort_by_key(|piece| std::cmp::Reverse(self.weight(piece)));
+            let heavy = pieces.iter().take_while(|piece| self.weight(piece) > STANDS_OUT * average).count();
+            let heavy = heavy.min(room - 1).min(PIECES_MAX);
+            if heavy == 0 {
+                return None;
+            }
+            let mut rest: Vec<usize> =
+                pieces.split_off(heavy).into_iter().flat_map(|piece| piece.items).collect();
+            rest.sort_unstable();
+            pieces.push(of(rest));
+            pieces.sort_by_key(|piece| piece.items[0]);
+        }
+        Some(pieces)
+    }
 }
 
 /// The first `depth` folders of a path.
@@ -120,8 +210,4 @@ fn by_key(items: &[usize], key: impl Fn(usize) -> (usize, String)) -> Vec<Vec<us
         gathered[place].push(*item);
     }
     gathered
-}
-
-fn grouped(part: Part, gathered: Vec<Vec<usize>>, grain: impl Fn(usize) -> Grain) -> Vec<Group> {
-    gathered.into_iter().map(|items| Group { part, grain: grain(items[0]), items }).collect()
 }

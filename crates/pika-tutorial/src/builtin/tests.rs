@@ -83,7 +83,7 @@ fn what_is_defined_comes_before_what_uses_it_and_tests_and_settings_after() {
     assert_eq!(checked.coverage.unexplained, []);
     assert_eq!(checked.coverage.lines, checked.coverage.lines_explained);
     assert!(checked.steps.iter().all(|step| step.state == StepState::Verified));
-    assert!(checked.executive_summary.contains("No model wrote this page"));
+    assert!(checked.executive_summary.contains("What the change is *for* is not in a diff"));
 }
 
 #[test]
@@ -219,4 +219,48 @@ fn what_has_no_lines_is_said_in_words() {
         let checked = explain_by_program(&Diff::parse(text.as_bytes()), &Sources::default());
         assert!(checked.steps[0].body_markdown.contains(words), "{}", checked.steps[0].body_markdown);
     }
+}
+
+#[test]
+fn of_a_large_change_the_heavy_file_is_told_by_symbol_and_the_light_ones_by_folder() {
+    let heavy: String =
+        (0..12).map(|number| format!("pub fn heavy_{number}() {{\n    {number}\n}}\n\n")).collect();
+    let files: Vec<(String, String)> = (0..40)
+        .map(|number| {
+            (
+                format!("crates/light/src/part{}/file{number}.rs", number % 4),
+                format!("fn of_{number}() {{}}\n"),
+            )
+        })
+        .collect();
+    let mut changes = vec![Change { path: "crates/core/src/heavy.rs", before: None, after: Some(&heavy) }];
+    changes.extend(files.iter().map(|(path, text)| Change { path, before: None, after: Some(text) }));
+    let (diff, sources) = diff(&changes);
+    let checked = explain_by_program(&diff, &sources);
+    let titles = titles(&checked);
+    for number in 0..12 {
+        assert!(titles.contains(&&*format!("Add the function `heavy_{number}`")), "{titles:?}");
+    }
+    for part in 0..4 {
+        assert!(titles.contains(&&*format!("Add 10 files in `crates/light/src/part{part}`")), "{titles:?}");
+    }
+    assert_eq!(titles.len(), 16, "{titles:?}");
+    assert_eq!(checked.coverage.explained, checked.coverage.hunks);
+}
+
+#[test]
+fn a_few_files_of_a_folder_are_named() {
+    let text =
+        |count: usize| (0..count).map(|number| format!("fn f{number}_{count}() {{}}\n")).collect::<String>();
+    let (many, few) = (text(60), text(2));
+    let path = |number: usize| format!("a/x{number}.rs");
+    let paths: Vec<String> = (0..18).map(path).collect();
+    let mut changes: Vec<Change<'_>> =
+        paths.iter().map(|path| Change { path, before: None, after: Some(&many) }).collect();
+    changes.push(Change { path: "b/c/one.rs", before: None, after: Some(&few) });
+    changes.push(Change { path: "b/c/two.rs", before: None, after: Some(&few) });
+    changes.push(Change { path: "b/three.rs", before: None, after: Some(&few) });
+    let (diff, sources) = diff(&changes);
+    let checked = explain_by_program(&diff, &sources);
+    assert!(titles(&checked).contains(&"Add `one.rs` and `two.rs` in `b/c`"), "{:?}", titles(&checked));
 }

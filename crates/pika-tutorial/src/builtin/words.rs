@@ -2,7 +2,7 @@
 //!
 //! Invariant: names and comments of the diff are quoted, never woven into a sentence as if they were ours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::area::Area;
@@ -44,20 +44,43 @@ pub(super) fn of_group(
     }
     let _ = write!(intent, "{}, in {}.", counts(added, removed), number(places, "place"));
     let mut body = String::new();
-    for change in items.iter().take(LISTED_MAX) {
-        let _ = writeln!(
-            body,
-            "- {}",
-            line(diff, change, matches!(group.grain, Grain::Folder(_)) || several_files(&items))
-        );
+    let lines: Vec<String> = if items.len() > LISTED_MAX && several_files(&items) {
+        lines_by_file(diff, &items)
+    } else {
+        items.iter().map(|change| line(diff, change, several_files(&items))).collect()
+    };
+    for line in lines.iter().take(LISTED_MAX) {
+        let _ = writeln!(body, "- {line}");
     }
-    if items.len() > LISTED_MAX {
-        let _ = writeln!(body, "- and {} more", items.len() - LISTED_MAX);
+    if lines.len() > LISTED_MAX {
+        let _ = writeln!(body, "- and {} more", lines.len() - LISTED_MAX);
     }
     if let Some(links) = links(changes, group, groups, uses) {
         let _ = write!(body, "\n{links}");
     }
     Words { title: title(diff, group, &items), intent, body }
+}
+
+/// One line for each file of a long list, with the names of what changed in it.
+fn lines_by_file(diff: &Diff, items: &[&Change]) -> Vec<String> {
+    let mut files: BTreeMap<usize, Vec<&Change>> = BTreeMap::new();
+    for change in items {
+        files.entry(change.file).or_default().push(change);
+    }
+    files
+        .into_iter()
+        .map(|(file, changes)| {
+            let named: Vec<&str> =
+                changes.iter().filter(|change| !change.name.is_empty()).map(|change| &*change.name).collect();
+            let [only] = changes[..] else {
+                let path = quoted(&diff.files()[file].display_path());
+                let added: usize = changes.iter().map(|change| change.added).sum();
+                let removed: usize = changes.iter().map(|change| change.removed).sum();
+                return format!("`{path}` (+{added} −{removed}): {}", names(&named));
+            };
+            line(diff, only, true)
+        })
+        .collect()
 }
 
 fn several_files(items: &[&Change]) -> bool {
@@ -120,7 +143,18 @@ fn title(diff: &Diff, group: &Group, items: &[&Change]) -> String {
             } else {
                 "Change"
             };
-            with_part(what, &format!("{verb} {} in {place}", number(files.len(), "file")))
+            let below = |file: &usize| {
+                let path = diff.files()[*file].display_path();
+                let inner = path.strip_prefix(folder.as_str()).unwrap_or(&path);
+                inner.trim_start_matches('/').to_owned()
+            };
+            let which = if files.len() <= NAMED_MAX {
+                let paths: Vec<String> = files.iter().map(below).collect();
+                names(&paths.iter().map(String::as_str).collect::<Vec<_>>())
+            } else {
+                number(files.len(), "file")
+            };
+            with_part(what, &format!("{verb} {which} in {place}"))
         }
     }
 }
@@ -270,8 +304,8 @@ pub(super) fn summary(diff: &Diff, changes: &[Change], areas: &[Area]) -> String
         let _ = write!(text, " It also touches {}.", parts.join(", "));
     }
     text.push_str(
-        "\n\nNo model wrote this page. A program found the changed items in the diff, grouped them, and put those first \
-         that others use. What the change is *for* is not in a diff, and not here.",
+        "\n\nA program found the changed items in the diff, grouped them, and put those first that others use. What the \
+         change is *for* is not in a diff: that its authors say in their commits.",
     );
     text
 }

@@ -1,5 +1,7 @@
 //! The explained part of a page: what wrote it, summary, steps with what shows them, and what no step shows.
 
+use std::collections::HashMap;
+
 use crate::diff::{Diff, HunkRef};
 use crate::explain::{End, Explained};
 use crate::tutorial::{Evidence, EvidenceState, Step, StepState};
@@ -7,7 +9,7 @@ use crate::tutorial::{Evidence, EvidenceState, Step, StepState};
 use super::changes::{LineView, view_lines};
 use super::embedding::Embedding;
 use super::markdown;
-use super::text::{visible, with_code};
+use super::text::{visible, visible_lines, with_code};
 
 /// How many places a step shows with their lines; the others are links.
 const SHOWN_MAX: usize = 6;
@@ -15,8 +17,16 @@ const SHOWN_MAX: usize = 6;
 const LINES_MAX: usize = 24;
 /// How many links to further places a step has.
 const LINKS_MAX: usize = 60;
+/// With more steps than this, they are listed before the first.
+const CONTENTS_MIN: usize = 4;
 /// How many hunks are listed as unexplained; their number is always told.
 const UNEXPLAINED_MAX: usize = 500;
+/// How much of a commit's id is shown.
+const SHORT_CHARS: usize = 12;
+/// How many messages of commits are shown open.
+const OPEN_MESSAGES_MAX: usize = 4;
+/// How many messages are listed before the list is folded.
+const LISTED_MESSAGES_MAX: usize = 12;
 const PROBLEMS_MAX: usize = 200;
 
 /// Everything above the diff.
@@ -24,6 +34,8 @@ pub(super) struct Head<'a> {
     explained: &'a Explained,
     diff: &'a Diff,
     embedding: &'a Embedding,
+    /// The files of the diff by their paths for people.
+    places: HashMap<String, usize>,
 }
 
 /// A step on a page.
@@ -38,9 +50,19 @@ pub(super) struct StepView {
     pub(super) state_word: &'static str,
     pub(super) stale_since: Option<String>,
     pub(super) files: Vec<Link>,
+    pub(super) files_left_out: usize,
     pub(super) places: Vec<Place>,
     pub(super) more: Vec<Link>,
     pub(super) left_out: usize,
+    /// What a stale step showed of the head that it was written for.
+    pub(super) earlier: Vec<String>,
+}
+
+/// What an author said of a commit.
+pub(super) struct Message {
+    pub(super) id: String,
+    pub(super) subject: String,
+    pub(super) body: String,
 }
 
 /// A link to a place in the diff.
@@ -60,7 +82,9 @@ pub(super) struct Place {
 
 impl<'a> Head<'a> {
     pub(super) fn new(explained: &'a Explained, diff: &'a Diff, embedding: &'a Embedding) -> Head<'a> {
-        Head { explained, diff, embedding }
+        let files = diff.files().iter().enumerate().rev();
+        let places = files.map(|(index, file)| (file.display_path(), index)).collect();
+        Head { explained, diff, embedding, places }
     }
 
     pub(super) fn tick_url(&self) -> Option<&str> {
@@ -84,6 +108,44 @@ impl<'a> Head<'a> {
             (false, true) => format!("since {}", short(&about.base)),
             (true, true) => String::new(),
         }
+    }
+
+    /// Where the change stands: repository and branch, as far as they are known.
+    pub(super) fn origin(&self) -> String {
+        let about = &self.explained.tutorial.about;
+        let named = [&about.repository, &about.branch].into_iter().filter(|name| !name.is_empty());
+        let mut place = named.map(|name| visible(name)).collect::<Vec<_>>().join(" · ");
+        if about.includes_uncommitted {
+            place += if place.is_empty() { "" } else { " · " };
+            place += "with what is not committed yet";
+        }
+        place
+    }
+
+    /// What the authors said, in the order of their commits.
+    pub(super) fn messages(&self) -> Vec<Message> {
+        let commits = self.explained.tutorial.about.commits.iter();
+        commits
+            .map(|commit| Message {
+                id: visible(&commit.id.chars().take(SHORT_CHARS).collect::<String>()),
+                subject: visible(&commit.subject),
+                body: visible_lines(commit.body.trim()),
+            })
+            .collect()
+    }
+
+    pub(super) fn messages_left_out(&self) -> usize {
+        self.explained.tutorial.about.commits_left_out
+    }
+
+    /// Whether there are so few messages that they are shown open.
+    pub(super) fn are_messages_open(&self) -> bool {
+        self.explained.tutorial.about.commits.len() <= OPEN_MESSAGES_MAX
+    }
+
+    /// Whether there are so many messages that their list is folded.
+    pub(super) fn are_messages_folded(&self) -> bool {
+        self.explained.tutorial.about.commits.len() > LISTED_MESSAGES_MAX
     }
 
     pub(super) fn counts(&self) -> String {
@@ -151,6 +213,11 @@ impl<'a> Head<'a> {
         format!("The steps show {} of {} hunks.", coverage.explained, coverage.hunks)
     }
 
+    /// Whether a list of the steps helps to find one.
+    pub(super) fn has_contents(&self) -> bool {
+        self.explained.tutorial.steps.len() > CONTENTS_MIN
+    }
+
     pub(super) fn steps(&self) -> Vec<StepView> {
         let steps = self.explained.tutorial.steps.iter().enumerate();
         steps.map(|(index, step)| self.step(index + 1, step)).collect()
@@ -172,6 +239,8 @@ impl<'a> Head<'a> {
         let (state, state_word) = match step.state {
             StepState::Verified => ("verified", "Quotes the diff"),
             StepState::Repaired => ("repaired", "Evidence put in by the program"),
+            // It had some, and nobody is to blame that the branch went on.
+            StepState::Unsupported if step.stale_since.is_some() => ("stale", "Its lines have changed since"),
             StepState::Unsupported => ("unsupported", "No evidence in the diff"),
         };
         let key = step.key();
@@ -188,15 +257,22 @@ impl<'a> Head<'a> {
                 .stale_since
                 .as_ref()
                 .map(|head| visible(&head.chars().take(12).collect::<String>())),
-            files: step.affected_files.iter().filter_map(|path| self.file_link(path)).collect(),
+            files: step
+                .affected_files
+                .iter()
+                .take(LINKS_MAX)
+                .filter_map(|path| self.file_link(path))
+                .collect(),
+            files_left_out: step.affected_files.len().saturating_sub(LINKS_MAX),
             places,
             more,
             left_out,
+            earlier: step.earlier_snippets.iter().map(|text| visible_lines(text)).collect(),
         }
     }
 
     fn file_link(&self, path: &str) -> Option<Link> {
-        let index = self.diff.files().iter().position(|file| file.display_path() == path)?;
+        let index = *self.places.get(path)?;
         Some(self.link_to_file(index + 1, visible(path)))
     }
 

@@ -23,6 +23,11 @@ pub(super) fn visible(text: &str) -> String {
     visible
 }
 
+/// A text of several lines, each as [`visible`] has it.
+pub(super) fn visible_lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+}
+
 /// A line of text as HTML, with what stands between backticks as code.
 pub(super) fn with_code(text: &str) -> String {
     let text = visible(text);

@@ -38,6 +38,7 @@ pub(crate) fn change() -> Change {
             title: "Keep state".to_owned(),
             base: "1".repeat(40),
             head: "2".repeat(40),
+            ..About::default()
         },
         diff: Arc::new(Diff::parse(DIFF.as_bytes())),
         sources: Arc::new(Sources::default()),

@@ -332,18 +332,18 @@ pub(super) async fn queue(arguments: &QueueArguments) -> Result<u8, Failure> {
     let mut table = Table::new(&["run", "repository", "branch", "head", "lane", "state", "since", "why"]);
     for row in &queue.items {
         table.push([
-            row.lane_run_id.to_string(),
+            row.id.to_string(),
             row.repository.clone(),
-            row.branch_name.clone(),
+            row.branch.clone(),
             short(&row.head_oid).to_owned(),
-            row.target.clone(),
+            row.lane.clone(),
             row.status.clone(),
             age(row.started_at_ms.unwrap_or(row.queued_at_ms)),
             row.waits.clone().unwrap_or_default(),
         ]);
     }
     line(&table.to_string());
-    if queue.next().is_some() {
+    if queue.next.is_some() {
         line("there are more; --limit shows more");
     }
     Ok(DONE)

@@ -16,13 +16,13 @@ use crate::web::extract::Path;
 use crate::web::viewer::{Viewer, must};
 
 /// The head that the caller saw.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct ExpectedHead {
     pub(super) expected_head: String,
 }
 
 /// What is run again.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 pub(super) struct Rerun {
     /// Only what did not pass.
     #[serde(default)]
@@ -30,12 +30,18 @@ pub(super) struct Rerun {
 }
 
 /// An attempt that was queued.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Queued {
     lane_run_id: LaneRunId,
 }
 
-/// `POST /news/api/forge/branch/{id}/merge` with `{"expected_head": …}`
+/// Merges exactly the head that the caller saw.
+#[utoipa::path(
+    post, path = "/news/api/forge/branch/{id}/merge", tag = "branches",
+    params(("id" = i64, Path, description = "The branch's number")),
+    request_body = ExpectedHead,
+    responses((status = 200, body = Merged))
+)]
 pub(super) async fn merge(
     viewer: Viewer,
     State(web): State<Web>,
@@ -52,7 +58,13 @@ pub(super) async fn merge(
     ))
 }
 
-/// `POST /news/api/forge/branch/{id}/close` with `{"expected_head": …}`
+/// Closes a branch at the head that the caller saw.
+#[utoipa::path(
+    post, path = "/news/api/forge/branch/{id}/close", tag = "branches",
+    params(("id" = i64, Path, description = "The branch's number")),
+    request_body = ExpectedHead,
+    responses((status = 200, body = BranchView))
+)]
 pub(super) async fn close(
     viewer: Viewer,
     State(web): State<Web>,
@@ -67,7 +79,13 @@ pub(super) async fn close(
     Ok(Json(web.forge().branch(repository, id).await?))
 }
 
-/// `POST /news/api/forge/lane-run/{id}/rerun` with `{"failed": true}`, or without a body for everything
+/// Queues a further attempt at a lane; without a body everything is run.
+#[utoipa::path(
+    post, path = "/news/api/forge/lane-run/{id}/rerun", tag = "lanes",
+    params(("id" = i64, Path, description = "The lane run's number")),
+    request_body = Option<Rerun>,
+    responses((status = 200, body = Queued))
+)]
 pub(super) async fn rerun(
     viewer: Viewer,
     State(web): State<Web>,
@@ -82,7 +100,12 @@ pub(super) async fn rerun(
     Ok(Json(Queued { lane_run_id }))
 }
 
-/// `POST /news/api/forge/lane-run/{id}/cancel`
+/// Stops an attempt at a lane.
+#[utoipa::path(
+    post, path = "/news/api/forge/lane-run/{id}/cancel", tag = "lanes",
+    params(("id" = i64, Path, description = "The lane run's number")),
+    responses((status = 200, body = LaneRunDetail))
+)]
 pub(super) async fn cancel(
     viewer: Viewer,
     State(web): State<Web>,

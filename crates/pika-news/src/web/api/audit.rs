@@ -14,21 +14,27 @@ const ENTRIES_DEFAULT: u32 = 50;
 const ENTRIES_MAX: u32 = 200;
 
 /// Which part is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     before: Option<i64>,
     limit: Option<u32>,
 }
 
 /// A part of the log, the newest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct AuditLog {
     entries: Vec<AuditEntry>,
     /// What `before` is to be for the next part.
     next: Option<i64>,
 }
 
-/// `GET /news/api/forge/audit?before=&limit=`
+/// Shows a part of the audit log, the newest first.
+#[utoipa::path(
+    get, path = "/news/api/forge/audit", tag = "people",
+    params(AuditQuery),
+    responses((status = 200, body = AuditLog))
+)]
 pub(super) async fn list(
     viewer: Viewer,
     State(web): State<Web>,
@@ -38,7 +44,12 @@ pub(super) async fn list(
     read(&web, None, &query).await
 }
 
-/// `GET /news/api/forge/repository/{name}/audit?before=&limit=`
+/// Shows a part of what the audit log has of a repository, the newest first.
+#[utoipa::path(
+    get, path = "/news/api/forge/repository/{name}/audit", tag = "people",
+    params(("name" = String, Path, description = "The repository's name"), AuditQuery),
+    responses((status = 200, body = AuditLog))
+)]
 pub(super) async fn list_of_repository(
     viewer: Viewer,
     State(web): State<Web>,

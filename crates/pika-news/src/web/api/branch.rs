@@ -19,7 +19,11 @@ use crate::web::{Web, runs};
 const BRANCHES_DEFAULT: u32 = 50;
 const BRANCHES_MAX: u32 = 200;
 
-/// `GET /news/api/forge/repositories`
+/// Lists the repositories that whoever asks may read.
+#[utoipa::path(
+    get, path = "/news/api/forge/repositories", tag = "repositories",
+    responses((status = 200, body = Vec<RepositoryRow>))
+)]
 pub(super) async fn repositories(
     viewer: Viewer,
     State(web): State<Web>,
@@ -29,7 +33,8 @@ pub(super) async fn repositories(
 }
 
 /// Which branches are wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct BranchesQuery {
     state: Option<String>,
     /// The one of this name alone.
@@ -39,7 +44,12 @@ pub(super) struct BranchesQuery {
     offset: u32,
 }
 
-/// `GET /news/api/forge/repository/{name}/branches?state=&name=&limit=&offset=`
+/// Lists branches of a repository, the default branch first, then the latest change first.
+#[utoipa::path(
+    get, path = "/news/api/forge/repository/{name}/branches", tag = "branches",
+    params(("name" = String, Path, description = "The repository's name"), BranchesQuery),
+    responses((status = 200, body = BranchList))
+)]
 pub(super) async fn list(
     viewer: Viewer,
     State(web): State<Web>,
@@ -59,7 +69,12 @@ pub(super) async fn list(
     Ok(Json(web.forge().branches(&name, BranchFilter { state, limit, offset: query.offset }).await?))
 }
 
-/// `GET /news/api/forge/branch/{id}`
+/// Shows a branch with its head.
+#[utoipa::path(
+    get, path = "/news/api/forge/branch/{id}", tag = "branches",
+    params(("id" = i64, Path, description = "The branch's number")),
+    responses((status = 200, body = BranchView))
+)]
 pub(super) async fn show(
     viewer: Viewer,
     State(web): State<Web>,
@@ -68,7 +83,12 @@ pub(super) async fn show(
     Ok(Json(find(&web, &viewer.principal, &id).await?))
 }
 
-/// `GET /news/api/forge/lane-run/{id}`
+/// Shows an attempt at a lane.
+#[utoipa::path(
+    get, path = "/news/api/forge/lane-run/{id}", tag = "lanes",
+    params(("id" = i64, Path, description = "The lane run's number")),
+    responses((status = 200, body = LaneRunDetail))
+)]
 pub(super) async fn lane_run(
     viewer: Viewer,
     State(web): State<Web>,
@@ -78,31 +98,36 @@ pub(super) async fn lane_run(
 }
 
 /// Which lane run is meant; without either the first lane's latest.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogsQuery {
     lane: Option<String>,
     lane_run_id: Option<String>,
 }
 
 /// What is known of a lane's run without reading a log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct ForgeBranchLogsResponse {
     branch_id: BranchId,
     branch_name: String,
     /// When the head that the lane tests was pushed; the branch's head when there is no lane.
     pushed_at_ms: Option<i64>,
+    #[schema(value_type = Option<String>)]
     run_id: Option<RunId>,
     lane: Option<ForgeLane>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pikaci_run: Option<RunRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pikaci_log_metadata: Option<RunLogsMetadata>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pikaci_prepared_outputs: Option<PreparedOutputsRecord>,
 }
 
 /// A lane, seen from one of its attempts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct ForgeLane {
     #[serde(flatten)]
     lane: LaneView,
@@ -110,7 +135,12 @@ struct ForgeLane {
     status: Option<String>,
 }
 
-/// `GET /news/api/forge/branch/{id}/logs?lane=&lane_run_id=`
+/// Shows what is known of a lane's run without reading a log.
+#[utoipa::path(
+    get, path = "/news/api/forge/branch/{id}/logs", tag = "runs",
+    params(("id" = i64, Path, description = "The branch's number"), LogsQuery),
+    responses((status = 200, body = ForgeBranchLogsResponse))
+)]
 pub(super) async fn logs(
     viewer: Viewer,
     State(web): State<Web>,

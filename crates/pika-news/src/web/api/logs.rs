@@ -14,16 +14,19 @@ use crate::web::{Web, runs};
 const INLINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What may be asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogsQuery {
     job: Option<String>,
     kind: Option<String>,
 }
 
 /// A job's logs as text. A side that was not asked for, or is not there, is `null`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub(super) struct LogsResponse {
+    #[schema(value_type = String)]
     pub(super) run_id: RunId,
+    #[schema(value_type = String)]
     pub(super) job: JobId,
     pub(super) host: Option<String>,
     pub(super) guest: Option<String>,
@@ -37,7 +40,12 @@ pub(super) struct LogsResponse {
     pub(super) guest_bytes: u64,
 }
 
-/// Returns a job's logs; without a job those of the first that did not pass.
+/// Returns a job's logs; without a job those of the first that did not pass. Of more than 1 MiB the end.
+#[utoipa::path(
+    get, path = "/news/api/forge/pikaci/logs/{run_id}", tag = "runs",
+    params(("run_id" = String, Path, description = "The run of pikaci"), LogsQuery),
+    responses((status = 200, body = LogsResponse))
+)]
 pub(super) async fn show(
     viewer: Viewer,
     State(web): State<Web>,

@@ -14,12 +14,17 @@ use crate::web::extract::Path;
 use crate::web::viewer::{Viewer, allow};
 
 /// The role that somebody is to have.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct NewMember {
     role: String,
 }
 
-/// `GET /news/api/forge/repository/{name}/members`
+/// Lists who has a role in a repository.
+#[utoipa::path(
+    get, path = "/news/api/forge/repository/{name}/members", tag = "people",
+    params(("name" = String, Path, description = "The repository's name")),
+    responses((status = 200, body = Vec<Member>))
+)]
 pub(super) async fn list(
     viewer: Viewer,
     State(web): State<Web>,
@@ -30,7 +35,13 @@ pub(super) async fn list(
     Ok(Json(web.auth().list_members(id).await?))
 }
 
-/// `PUT /news/api/forge/repository/{name}/members/{user}` with `{"role": "read"|"write"|"admin"}`
+/// Gives somebody a role: `read`, `write` or `admin`.
+#[utoipa::path(
+    put, path = "/news/api/forge/repository/{name}/members/{user}", tag = "people",
+    params(("name" = String, Path, description = "The repository's name"), ("user" = String, Path, description = "The user's name")),
+    request_body = NewMember,
+    responses((status = 200, body = Vec<Member>))
+)]
 pub(super) async fn set(
     viewer: Viewer,
     State(web): State<Web>,
@@ -46,7 +57,12 @@ pub(super) async fn set(
     Ok(Json(web.auth().list_members(id).await?))
 }
 
-/// `DELETE /news/api/forge/repository/{name}/members/{user}`
+/// Takes somebody's role.
+#[utoipa::path(
+    delete, path = "/news/api/forge/repository/{name}/members/{user}", tag = "people",
+    params(("name" = String, Path, description = "The repository's name"), ("user" = String, Path, description = "The user's name")),
+    responses((status = 204, description = "Done"))
+)]
 pub(super) async fn remove(
     viewer: Viewer,
     State(web): State<Web>,

@@ -11,13 +11,20 @@ use crate::web::viewer::Viewer;
 use crate::web::{Web, runs};
 
 /// What was prepared for a run; `null` when nothing was.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub(super) struct PreparedOutputsResponse {
+    #[schema(value_type = String)]
     pub(super) run_id: RunId,
+    #[schema(value_type = Option<Object>)]
     pub(super) prepared_outputs: Option<PreparedOutputsRecord>,
 }
 
 /// Returns what was prepared for a run.
+#[utoipa::path(
+    get, path = "/news/api/forge/pikaci/prepared-outputs/{run_id}", tag = "runs",
+    params(("run_id" = String, Path, description = "The run of pikaci")),
+    responses((status = 200, body = PreparedOutputsResponse))
+)]
 pub(super) async fn show(
     viewer: Viewer,
     State(web): State<Web>,

@@ -10,6 +10,11 @@ use crate::web::viewer::Viewer;
 use crate::web::{Web, runs};
 
 /// Returns the full record of a run.
+#[utoipa::path(
+    get, path = "/news/api/forge/pikaci/run/{run_id}", tag = "runs",
+    params(("run_id" = String, Path, description = "The run of pikaci")),
+    responses((status = 200, description = "The record, as docs/formats/state-root.md says", body = Object))
+)]
 pub(super) async fn show(
     viewer: Viewer,
     State(web): State<Web>,

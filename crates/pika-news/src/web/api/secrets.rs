@@ -17,13 +17,18 @@ use crate::web::extract::Path;
 use crate::web::viewer::{Viewer, must};
 
 /// A secret's content: text, or base64 of anything else.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct Content {
     value: Option<String>,
     value_base64: Option<String>,
 }
 
-/// `GET /news/api/forge/repository/{name}/secrets`
+/// Lists the secrets of a repository, without their content.
+#[utoipa::path(
+    get, path = "/news/api/forge/repository/{name}/secrets", tag = "secrets",
+    params(("name" = String, Path, description = "The repository's name")),
+    responses((status = 200, body = Vec<SecretRow>))
+)]
 pub(super) async fn list(
     viewer: Viewer,
     State(web): State<Web>,
@@ -33,7 +38,13 @@ pub(super) async fn list(
     Ok(Json(web.forge().secrets(&repository).await?))
 }
 
-/// `PUT /news/api/forge/repository/{name}/secrets/{secret}` with `{"value": …}` or `{"value_base64": …}`
+/// Sets a secret, by `value` or `value_base64`.
+#[utoipa::path(
+    put, path = "/news/api/forge/repository/{name}/secrets/{secret}", tag = "secrets",
+    params(("name" = String, Path, description = "The repository's name"), ("secret" = String, Path, description = "The secret's name")),
+    request_body = Content,
+    responses((status = 204, description = "Done"))
+)]
 pub(super) async fn set(
     viewer: Viewer,
     State(web): State<Web>,
@@ -53,7 +64,12 @@ pub(super) async fn set(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /news/api/forge/repository/{name}/secrets/{secret}`
+/// Removes a secret.
+#[utoipa::path(
+    delete, path = "/news/api/forge/repository/{name}/secrets/{secret}", tag = "secrets",
+    params(("name" = String, Path, description = "The repository's name"), ("secret" = String, Path, description = "The secret's name")),
+    responses((status = 204, description = "Done"))
+)]
 pub(super) async fn remove(
     viewer: Viewer,
     State(web): State<Web>,

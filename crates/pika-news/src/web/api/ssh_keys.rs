@@ -14,7 +14,7 @@ use crate::web::extract::Path;
 use crate::web::viewer::{Viewer, allow};
 
 /// A key to be added.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct NewKey {
     /// A line as in `id_ed25519.pub`.
     public_key: String,
@@ -23,13 +23,22 @@ pub(super) struct NewKey {
     comment: String,
 }
 
-/// `GET /news/api/forge/ssh-keys`
+/// Lists one's own SSH keys.
+#[utoipa::path(
+    get, path = "/news/api/forge/ssh-keys", tag = "people",
+    responses((status = 200, body = Vec<SshKey>))
+)]
 pub(super) async fn list(viewer: Viewer, State(web): State<Web>) -> Result<Json<Vec<SshKey>>, ApiError> {
     allow(&viewer.principal, Action::Read, Resource::Account(viewer.user.id))?;
     Ok(Json(web.auth().list_ssh_keys(&viewer.user).await?))
 }
 
-/// `POST /news/api/forge/ssh-keys` with `{"public_key": …, "comment": …}`
+/// Adds an SSH key.
+#[utoipa::path(
+    post, path = "/news/api/forge/ssh-keys", tag = "people",
+    request_body = NewKey,
+    responses((status = 201, body = SshKey))
+)]
 pub(super) async fn add(
     viewer: Viewer,
     State(web): State<Web>,
@@ -41,7 +50,12 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(key)))
 }
 
-/// `DELETE /news/api/forge/ssh-keys/{id}`
+/// Revokes an SSH key.
+#[utoipa::path(
+    delete, path = "/news/api/forge/ssh-keys/{id}", tag = "people",
+    params(("id" = i64, Path, description = "The key's number")),
+    responses((status = 204, description = "Done"))
+)]
 pub(super) async fn revoke(
     viewer: Viewer,
     State(web): State<Web>,

@@ -20,7 +20,7 @@ use crate::web::extract::Path;
 use crate::web::viewer::{Viewer, allow};
 
 /// A token that is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct NewToken {
     title: String,
     /// Of `read`, `push`, `write` and `admin`.
@@ -30,20 +30,29 @@ pub(super) struct NewToken {
 }
 
 /// A token that was made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct CreatedToken {
     token: String,
     #[serde(flatten)]
     about: Token,
 }
 
-/// `GET /news/api/forge/tokens`
+/// Lists one's own tokens.
+#[utoipa::path(
+    get, path = "/news/api/forge/tokens", tag = "people",
+    responses((status = 200, body = Vec<Token>))
+)]
 pub(super) async fn list(viewer: Viewer, State(web): State<Web>) -> Result<Json<Vec<Token>>, ApiError> {
     allow(&viewer.principal, Action::Read, Resource::Account(viewer.user.id))?;
     Ok(Json(web.auth().list_tokens(&viewer.user).await?))
 }
 
-/// `POST /news/api/forge/tokens` with `{"title": …, "scopes": […], "expires_in_days": …}`
+/// Makes a token; its secret is shown this once.
+#[utoipa::path(
+    post, path = "/news/api/forge/tokens", tag = "people",
+    request_body = NewToken,
+    responses((status = 201, body = CreatedToken))
+)]
 pub(super) async fn create(
     viewer: Viewer,
     State(web): State<Web>,
@@ -63,7 +72,12 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(CreatedToken { token: secret.reveal().to_owned(), about })))
 }
 
-/// `DELETE /news/api/forge/tokens/{id}`
+/// Revokes a token.
+#[utoipa::path(
+    delete, path = "/news/api/forge/tokens/{id}", tag = "people",
+    params(("id" = i64, Path, description = "The token's number")),
+    responses((status = 204, description = "Done"))
+)]
 pub(super) async fn revoke(
     viewer: Viewer,
     State(web): State<Web>,

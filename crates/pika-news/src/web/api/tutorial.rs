@@ -17,20 +17,22 @@ use crate::web::extract::{Path, Query};
 use crate::web::viewer::Viewer;
 
 /// Which head; without one the branch's own.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct HeadQuery {
     head: Option<String>,
 }
 
 /// A tutorial and where it stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct TutorialAnswer {
     state: TutorialState,
+    #[schema(value_type = Object)]
     tutorial: Explained,
 }
 
 /// The steps of a tutorial, as one reader has them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct StepsAnswer {
     branch_id: BranchId,
     head: String,
@@ -38,25 +40,32 @@ pub(super) struct StepsAnswer {
 }
 
 /// A step, and whether its reader is done with it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct StepAnswer {
     /// Names it when it is ticked off.
     key: String,
     is_ticked: bool,
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     step: Step,
 }
 
 /// Which hunks the steps show.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct CoverageAnswer {
     branch_id: BranchId,
     head: String,
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     coverage: Coverage,
 }
 
-/// `GET /news/api/forge/branch/{id}/tutorial?head=`
+/// Shows the tutorial of a head.
+#[utoipa::path(
+    get, path = "/news/api/forge/branch/{id}/tutorial", tag = "tutorials",
+    params(("id" = i64, Path, description = "The branch's number"), HeadQuery),
+    responses((status = 200, body = TutorialAnswer))
+)]
 pub(super) async fn show(
     viewer: Viewer,
     State(web): State<Web>,
@@ -67,7 +76,12 @@ pub(super) async fn show(
     Ok(Json(TutorialAnswer { state: found.state, tutorial: found.explained.as_ref().clone() }))
 }
 
-/// `GET /news/api/forge/branch/{id}/tutorial/steps?head=`
+/// Lists the steps of a tutorial, and which of them the reader ticked off.
+#[utoipa::path(
+    get, path = "/news/api/forge/branch/{id}/tutorial/steps", tag = "tutorials",
+    params(("id" = i64, Path, description = "The branch's number"), HeadQuery),
+    responses((status = 200, body = StepsAnswer))
+)]
 pub(super) async fn steps(
     viewer: Viewer,
     State(web): State<Web>,
@@ -84,7 +98,12 @@ pub(super) async fn steps(
     Ok(Json(StepsAnswer { branch_id: branch.row.id, head: found.state.head, steps }))
 }
 
-/// `GET /news/api/forge/branch/{id}/tutorial/coverage?head=`
+/// Shows which hunks the steps of a tutorial explain.
+#[utoipa::path(
+    get, path = "/news/api/forge/branch/{id}/tutorial/coverage", tag = "tutorials",
+    params(("id" = i64, Path, description = "The branch's number"), HeadQuery),
+    responses((status = 200, body = CoverageAnswer))
+)]
 pub(super) async fn coverage(
     viewer: Viewer,
     State(web): State<Web>,
@@ -96,7 +115,12 @@ pub(super) async fn coverage(
     Ok(Json(CoverageAnswer { branch_id: branch.row.id, head: found.state.head, coverage }))
 }
 
-/// `GET /news/api/forge/branch/{id}/tutorial/state?head=`
+/// Shows where a tutorial stands.
+#[utoipa::path(
+    get, path = "/news/api/forge/branch/{id}/tutorial/state", tag = "tutorials",
+    params(("id" = i64, Path, description = "The branch's number"), HeadQuery),
+    responses((status = 200, body = TutorialState))
+)]
 pub(super) async fn state(
     viewer: Viewer,
     State(web): State<Web>,
@@ -107,7 +131,13 @@ pub(super) async fn state(
     Ok(Json(found.state))
 }
 
-/// `POST /news/api/forge/branch/{id}/tutorial/retry` with `{"expected_head": …}`
+/// Has a tutorial written again.
+#[utoipa::path(
+    post, path = "/news/api/forge/branch/{id}/tutorial/retry", tag = "tutorials",
+    params(("id" = i64, Path, description = "The branch's number")),
+    request_body = ExpectedHead,
+    responses((status = 200, body = TutorialState))
+)]
 pub(super) async fn retry(
     viewer: Viewer,
     State(web): State<Web>,
@@ -123,20 +153,26 @@ pub(super) async fn retry(
 }
 
 /// A step that a reader is done with, or not.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct Tick {
     step: String,
     is_ticked: bool,
 }
 
 /// What is stored of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Ticked {
     step: String,
     is_ticked: bool,
 }
 
-/// `POST /news/api/forge/branch/{id}/tutorial/tick` with `{"step": KEY, "is_ticked": true}`
+/// Ticks a step off, or takes that back.
+#[utoipa::path(
+    post, path = "/news/api/forge/branch/{id}/tutorial/tick", tag = "tutorials",
+    params(("id" = i64, Path, description = "The branch's number")),
+    request_body = Tick,
+    responses((status = 200, body = Ticked))
+)]
 pub(super) async fn tick(
     viewer: Viewer,
     State(web): State<Web>,
@@ -150,26 +186,37 @@ pub(super) async fn tick(
 }
 
 /// Since which head.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct SinceQuery {
     from: String,
     to: Option<String>,
 }
 
 /// What changed between two heads.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct SinceAnswer {
     branch_id: BranchId,
     from: String,
     to: String,
+    #[schema(value_type = Vec<String>)]
     unchanged: Vec<HunkId>,
+    #[schema(value_type = Vec<String>)]
     changed: Vec<HunkId>,
+    #[schema(value_type = Vec<String>)]
     added: Vec<HunkId>,
+    #[schema(value_type = Vec<String>)]
     taken_back: Vec<HunkId>,
+    #[schema(value_type = Object)]
     tutorial: Explained,
 }
 
-/// `GET /news/api/forge/branch/{id}/interdiff?from=&to=`
+/// Shows what changed between two heads.
+#[utoipa::path(
+    get, path = "/news/api/forge/branch/{id}/interdiff", tag = "tutorials",
+    params(("id" = i64, Path, description = "The branch's number"), SinceQuery),
+    responses((status = 200, body = SinceAnswer))
+)]
 pub(super) async fn since(
     viewer: Viewer,
     State(web): State<Web>,

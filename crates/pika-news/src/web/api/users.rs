@@ -16,13 +16,14 @@ use crate::web::viewer::{Viewer, allow};
 const USERS_PER_PAGE: u32 = 100;
 
 /// Where a page of the list begins.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct UsersQuery {
     after: Option<String>,
 }
 
 /// A page of users, by name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Users {
     users: Vec<Account>,
     /// What `after` is to be for the next page.
@@ -30,7 +31,7 @@ pub(super) struct Users {
 }
 
 /// Somebody to be added.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct NewUser {
     name: String,
     #[serde(default)]
@@ -38,12 +39,17 @@ pub(super) struct NewUser {
 }
 
 /// Whether a user administers the forge.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub(super) struct NewRole {
     is_admin: bool,
 }
 
-/// `GET /news/api/forge/users?after=`
+/// Lists users by name.
+#[utoipa::path(
+    get, path = "/news/api/forge/users", tag = "people",
+    params(UsersQuery),
+    responses((status = 200, body = Users))
+)]
 pub(super) async fn list(
     viewer: Viewer,
     State(web): State<Web>,
@@ -57,7 +63,12 @@ pub(super) async fn list(
     Ok(Json(Users { users, next }))
 }
 
-/// `POST /news/api/forge/users` with `{"name": …, "is_admin": …}`
+/// Adds a user.
+#[utoipa::path(
+    post, path = "/news/api/forge/users", tag = "people",
+    request_body = NewUser,
+    responses((status = 201, body = Account))
+)]
 pub(super) async fn add(
     viewer: Viewer,
     State(web): State<Web>,
@@ -69,7 +80,12 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(account)))
 }
 
-/// `DELETE /news/api/forge/users/{name}`
+/// Removes a user.
+#[utoipa::path(
+    delete, path = "/news/api/forge/users/{name}", tag = "people",
+    params(("name" = String, Path, description = "The user's name")),
+    responses((status = 204, description = "Done"))
+)]
 pub(super) async fn remove(
     viewer: Viewer,
     State(web): State<Web>,
@@ -80,7 +96,12 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /news/api/forge/users/{name}/disable`
+/// Ends every right of a user at once.
+#[utoipa::path(
+    post, path = "/news/api/forge/users/{name}/disable", tag = "people",
+    params(("name" = String, Path, description = "The user's name")),
+    responses((status = 200, body = Account))
+)]
 pub(super) async fn disable(
     viewer: Viewer,
     State(web): State<Web>,
@@ -91,7 +112,12 @@ pub(super) async fn disable(
     Ok(Json(web.auth().account(&name).await?))
 }
 
-/// `POST /news/api/forge/users/{name}/enable`
+/// Gives a disabled user their rights back.
+#[utoipa::path(
+    post, path = "/news/api/forge/users/{name}/enable", tag = "people",
+    params(("name" = String, Path, description = "The user's name")),
+    responses((status = 200, body = Account))
+)]
 pub(super) async fn enable(
     viewer: Viewer,
     State(web): State<Web>,
@@ -102,7 +128,13 @@ pub(super) async fn enable(
     Ok(Json(web.auth().account(&name).await?))
 }
 
-/// `PUT /news/api/forge/users/{name}/role` with `{"is_admin": …}`
+/// Makes a user an administrator of the forge, or takes that.
+#[utoipa::path(
+    put, path = "/news/api/forge/users/{name}/role", tag = "people",
+    params(("name" = String, Path, description = "The user's name")),
+    request_body = NewRole,
+    responses((status = 200, body = Account))
+)]
 pub(super) async fn set_role(
     viewer: Viewer,
     State(web): State<Web>,

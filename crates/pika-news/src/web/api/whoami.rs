@@ -1,4 +1,4 @@
-//! `GET /news/api/forge/whoami`: who the caller is to the forge, for clients that sign in.
+//! Who the caller is to the forge, for clients that sign in.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,7 +9,7 @@ use crate::web::error::ApiError;
 use crate::web::viewer::Viewer;
 
 /// Who asks.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct WhoAmI {
     user: String,
     is_admin: bool,
@@ -21,7 +21,10 @@ pub(super) struct WhoAmI {
     public_url: String,
 }
 
-/// Says who asks.
+/// Says who asks, and what their token may be used for.
+#[utoipa::path(
+    get, path = "/news/api/forge/whoami", tag = "people", responses((status = 200, body = WhoAmI))
+)]
 pub(super) async fn show(viewer: Viewer, State(web): State<Web>) -> Result<Json<WhoAmI>, ApiError> {
     let scopes = viewer.principal.scopes().to_string();
     Ok(Json(WhoAmI {

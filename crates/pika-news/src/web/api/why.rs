@@ -1,4 +1,4 @@
-//! `GET /news/api/forge/lane-run/{id}/why`: why a lane run did not pass, bounded, for people and programs.
+//! Why a lane run did not pass, bounded, for people and programs.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use crate::web::viewer::Viewer;
 use crate::web::{Web, runs};
 
 /// Why a lane run did not pass.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct LaneRunWhy {
     lane_run_id: LaneRunId,
     repository: String,
@@ -29,12 +29,18 @@ pub(super) struct LaneRunWhy {
     lane_state: LaneState,
     /// What `pikaci why` says of the run; absent while there is no run, and when its record is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     why: Option<Why>,
     /// The same for people, with what the forge itself knows.
     text: String,
 }
 
-/// Explains a lane run.
+/// Explains why an attempt at a lane did not pass: its first failing job and tests, the lines that matter, how to repeat it.
+#[utoipa::path(
+    get, path = "/news/api/forge/lane-run/{id}/why", tag = "lanes",
+    params(("id" = i64, Path, description = "The lane run's number")),
+    responses((status = 200, body = LaneRunWhy))
+)]
 pub(super) async fn show(
     viewer: Viewer,
     State(web): State<Web>,

@@ -89,12 +89,12 @@ pub(super) async fn section(
     let changes = match explained {
         None => Shown::Pending(format!("{path}/changes?head={head}")),
         Some(Ok(explained)) => Shown::Explained(Box::new(part(web, viewer, branch, path, &explained).await?)),
-        Some(Err(ForgeError::Git(pika_git::GitError::TooLarge { .. }))) => {
-            match changes::read_part(web.forge(), repository, &branch.head).await {
-                Ok(diff) => Shown::Plain(diff),
-                Err(error) => Shown::Failed(format!("The changes can't be shown: {}.", error.message())),
-            }
-        }
+        Some(Err(ForgeError::Git(
+            pika_git::GitError::TooLarge { .. } | pika_git::GitError::TooManyLines { .. },
+        ))) => match changes::read_part(web.forge(), repository, &branch.head).await {
+            Ok(diff) => Shown::Plain(diff),
+            Err(error) => Shown::Failed(format!("The changes can't be shown: {}.", error.message())),
+        },
         Some(Err(error)) => {
             Shown::Failed(format!("The changes can't be shown: {}.", WebError::from(error).message()))
         }
@@ -301,7 +301,7 @@ pub(super) async fn file(
             }
             Some(from) => {
                 let since = web.forge().since(&repository, branch.row.id, from, &query.head).await?;
-                (since.explained.into(), since.diff.into())
+                (since.explained.into(), since.diff)
             }
         };
         let index = query.file.checked_sub(1).filter(|index| *index < diff.files().len());

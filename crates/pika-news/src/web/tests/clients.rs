@@ -96,11 +96,11 @@ async fn a_client_finds_a_branch_by_its_name_and_explains_it() {
     assert_eq!((list.rows.len(), list.has_more), (1, true));
 
     let queue = client.queue(Some(REPOSITORY), 10).await.unwrap();
-    let row = queue.items.iter().find(|row| row.branch_name == "fix/a&b").unwrap();
-    assert_eq!((row.status.as_str(), row.target.as_str()), ("queued", "check"));
+    let row = queue.items.iter().find(|row| row.branch == "fix/a&b").unwrap();
+    assert_eq!((row.status.as_str(), row.lane.as_str()), ("queued", "check"));
     let first = client.queue(None, 1).await.unwrap();
-    assert!(first.items.len() == 1 && first.next().is_some());
-    let why = client.why(row.lane_run_id).await.unwrap();
+    assert!(first.items.len() == 1 && first.next.is_some());
+    let why = client.why(row.id).await.unwrap();
     assert!(why.text.contains("queued") && !why.more.contains_key("why"), "{}", why.text);
 
     fixture.claim(id, Some(Outcome::Failed)).await;
@@ -108,9 +108,7 @@ async fn a_client_finds_a_branch_by_its_name_and_explains_it() {
     let text = summary::failure(&client, &client.branch(id.0).await.unwrap()).await.unwrap();
     assert!(text.starts_with("branch fix/a&b at ") && text.contains("error: 2 is not 3"), "{text}");
     assert!(text.contains("pikaci run check/unit") || text.contains("pikaci rerun"), "{text}");
-    assert!(
-        client.queue(Some(REPOSITORY), 10).await.unwrap().items.iter().all(|row| row.branch_name == "main")
-    );
+    assert!(client.queue(Some(REPOSITORY), 10).await.unwrap().items.iter().all(|row| row.branch == "main"));
 }
 
 #[tokio::test]

@@ -160,7 +160,16 @@ impl Fixture {
 
     /// A forge that is configured otherwise.
     pub(super) async fn with_config(change: impl FnOnce(&mut Config)) -> Fixture {
-        let folder = tempfile::tempdir().unwrap();
+        Fixture::open_in(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// The same forge after a restart.
+    pub(super) async fn restarted(self) -> Fixture {
+        let Fixture { folder, .. } = self;
+        Fixture::open_in(folder, |_| {}).await
+    }
+
+    async fn open_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Fixture {
         let git_dir = folder.path().join("git/sample.git");
         let mut config = forge_test_config_with_git_dir(folder.path(), &git_dir);
         change(&mut config);
@@ -201,6 +210,16 @@ impl Fixture {
         git(&work, &["push", "--quiet", "--force", "origin", &format!("HEAD:refs/heads/{branch}")]);
         let updates = [RefUpdate { reference: format!("refs/heads/{branch}") }];
         let receipt = self.forge.receive_push(REPOSITORY, Some("ada"), &updates).await.unwrap();
+        receipt.branches[0].id.unwrap_or_else(|| panic!("not taken in: {receipt:?}"))
+    }
+
+    /// Pushes what was committed last to a branch of another repository, which lies beside the first.
+    pub(super) async fn push_to(&self, repository: &str, branch: &str) -> BranchId {
+        let work = self.folder.path().join("work");
+        let remote = format!("../git/{repository}.git");
+        git(&work, &["push", "--quiet", "--force", &remote, &format!("HEAD:refs/heads/{branch}")]);
+        let updates = [RefUpdate { reference: format!("refs/heads/{branch}") }];
+        let receipt = self.forge.receive_push(repository, Some("ada"), &updates).await.unwrap();
         receipt.branches[0].id.unwrap_or_else(|| panic!("not taken in: {receipt:?}"))
     }
 
@@ -260,7 +279,17 @@ impl Fixture {
 
     /// Opens a stream with the token and hands out its answer while it goes on.
     pub(super) async fn open(&self, path: &str, last_event_id: Option<&str>) -> axum::response::Response {
-        let bearer = format!("Bearer {}", self.token);
+        self.open_with(path, &self.token, last_event_id).await
+    }
+
+    /// Opens a stream with another token than the fixture's own.
+    pub(super) async fn open_with(
+        &self,
+        path: &str,
+        token: &str,
+        last_event_id: Option<&str>,
+    ) -> axum::response::Response {
+        let bearer = format!("Bearer {token}");
         let mut request = self.request(Method::GET, path).header(header::AUTHORIZATION, bearer);
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);

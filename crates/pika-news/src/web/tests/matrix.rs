@@ -14,8 +14,9 @@ use axum::http::{Method, StatusCode, header};
 use pikaci::{JobStatus, Outcome};
 use tower::ServiceExt as _;
 
-use super::fixture::{Fixture, MANIFEST, REPOSITORY, run_id, write_pikaci_run_fixture};
+use super::fixture::{Fixture, MANIFEST, REPOSITORY, job_id, run_id, write_pikaci_run_fixture};
 use crate::auth::{Audit, Role, Scope, Scopes, User};
+use crate::forge::RunsOf;
 use crate::secrets::SealedSecret;
 use crate::store::{AddedSshKey, NewSshKey};
 
@@ -147,9 +148,6 @@ fn rows() -> Vec<Row> {
         row("POST", "/news/{repository}/lane-run/{id}/rerun", Write, "failed=true"),
         row("POST", "/news/{repository}/lane-run/{id}/cancel", Write, ""),
         row("GET", "/news/api/forge/whoami", SignedIn, ""),
-        // Lists what of it the caller may read.
-        row("GET", "/news/api/forge/queue", SignedIn, ""),
-        row("GET", "/news/api/forge/queue", Read, "?repository=sample"),
         row("GET", "/news/api/forge/repositories", SignedIn, ""),
         row("GET", "/news/api/forge/repository/{name}/branches", Read, ""),
         row("GET", "/news/api/forge/repository/{name}/members", Administer, ""),
@@ -199,6 +197,29 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/api/forge/pikaci/prepared-outputs/{run_id}", Read, ""),
         // Tells of the repositories that its watcher may read, and of no others; see `stream`.
         row("GET", "/news/api/forge/changes", SignedIn, ""),
+        row("GET", "/news/api/forge/events", SignedIn, ""),
+        row("GET", "/news/api/forge/events/stream", SignedIn, ""),
+        row("GET", "/news/api/openapi.json", Open, ""),
+        row("GET", "/news/api/v1/repositories", SignedIn, ""),
+        row("GET", "/news/api/v1/repositories/{repository}", Read, ""),
+        row("GET", "/news/api/v1/repositories/{repository}/branches", Read, ""),
+        row("GET", "/news/api/v1/repositories/{repository}/runs", Read, ""),
+        row("GET", "/news/api/v1/branches/{branch_id}", Read, ""),
+        row("GET", "/news/api/v1/branches/{branch_id}/heads", Read, ""),
+        row("GET", "/news/api/v1/branches/{branch_id}/runs", Read, ""),
+        row("GET", "/news/api/v1/heads/{head_id}", Read, ""),
+        row("GET", "/news/api/v1/heads/{head_id}/lanes", Read, ""),
+        row("GET", "/news/api/v1/lanes/{lane_id}", Read, ""),
+        row("GET", "/news/api/v1/lanes/{lane_id}/attempts", Read, ""),
+        row("GET", "/news/api/v1/lane-runs/{lane_run_id}", Read, ""),
+        row("GET", "/news/api/v1/runs/{run_id}/jobs", Read, ""),
+        row("GET", "/news/api/v1/runs/{run_id}/jobs/{job}/tests", Read, ""),
+        row("GET", "/news/api/v1/runs/{run_id}/jobs/{job}/artifacts", Read, ""),
+        row("GET", "/news/api/v1/runs/{run_id}/jobs/{job}/artifacts/{*path}", Read, ""),
+        // Tells of what whoever asks may read, and of nothing else; see `resources`.
+        row("GET", "/news/api/v1/queue", SignedIn, ""),
+        row("GET", "/news/api/v1/users", Forge, ""),
+        row("GET", "/news/api/v1/tokens", OwnRead, ""),
         row("ANY", "/news/api/{*rest}", Missing, ""),
         row("GET", "/news/git/{repository}/info/refs", Fetch, "?service=git-upload-pack"),
         row("GET", "/news/git/{repository}/info/refs", Push, "?service=git-receive-pack"),
@@ -270,6 +291,8 @@ struct Matrix {
     branch: String,
     head: String,
     lane_run: String,
+    lane: String,
+    head_id: String,
 }
 
 impl Matrix {
@@ -280,10 +303,14 @@ impl Matrix {
         let lane_run = fixture.claim(branch, Some(Outcome::Failed)).await;
         write_pikaci_run_fixture(&fixture.state, b"secret", &JobStatus::Failed);
         let head = fixture.forge.branch(REPOSITORY, branch).await.unwrap().head.oid;
+        std::fs::write(fixture.state.artifacts_dir(&run_id(), &job_id("unit")).join("report.txt"), "x")
+            .unwrap();
+        let placed = fixture.forge.lane_runs_after(RunsOf::Branch(branch), None, 1).await.unwrap().remove(0);
+        let (lane, head_id) = (placed.lane_id.to_string(), placed.head_id.to_string());
         let router = fixture.router_with_git();
         let (branch, lane_run) = (branch.to_string(), lane_run.to_string());
         let (secrets, users) = Default::default();
-        let mut matrix = Matrix { fixture, router, secrets, users, branch, head, lane_run };
+        let mut matrix = Matrix { fixture, router, secrets, users, branch, head, lane_run, lane, head_id };
         matrix.add_callers().await;
         matrix
     }
@@ -329,7 +356,13 @@ impl Matrix {
         let mut text = text
             .replace("branch/{id}", &format!("branch/{}", self.branch))
             .replace("lane-run/{id}", &format!("lane-run/{}", self.lane_run))
+            .replace("{branch_id}", &self.branch)
+            .replace("{lane_run_id}", &self.lane_run)
+            .replace("{lane_id}", &self.lane)
+            .replace("{head_id}", &self.head_id)
             .replace("{run_id}", run_id().as_str())
+            .replace("{job}", "unit")
+            .replace("{*path}", "report.txt")
             .replace("{repository}", git)
             .replace("repository/{name}", "repository/sample")
             .replace("{head}", &self.head)
@@ -462,7 +495,7 @@ async fn every_route_has_a_row() {
 }
 
 /// Reads methods and paths from how axum prints a router: what it has by number, then the paths of the numbers.
-fn routes(printed: &str) -> BTreeSet<(String, String)> {
+pub(super) fn routes(printed: &str) -> BTreeSet<(String, String)> {
     let printed = printed.split("fallback_router:").next().unwrap();
     let (endpoints, paths) = printed.split_once("node: Node").unwrap();
     let mut methods: BTreeMap<u32, Vec<&str>> = BTreeMap::new();

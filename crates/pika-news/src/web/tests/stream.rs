@@ -18,13 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One event as a browser would see it.
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
-    event: String,
-    id: Option<u64>,
-    data: serde_json::Value,
+pub(super) struct Seen {
+    pub(super) event: String,
+    pub(super) id: Option<u64>,
+    pub(super) data: serde_json::Value,
 }
 
-struct Watcher {
+/// Whoever reads a stream.
+pub(super) struct Watcher {
     body: axum::body::BodyDataStream,
     held: String,
 }
@@ -32,14 +33,17 @@ struct Watcher {
 impl Watcher {
     async fn open(fixture: &Fixture, query: &str, last_event_id: Option<&str>) -> Watcher {
         let path = format!("/news/api/forge/pikaci/logs/{}/stream?{query}", run_id());
-        let response = fixture.open(&path, last_event_id).await;
+        Watcher::of(fixture.open(&path, last_event_id).await)
+    }
+
+    pub(super) fn of(response: axum::response::Response) -> Watcher {
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Watcher { body: Body::into_data_stream(response.into_body()), held: String::new() }
     }
 
     /// The next event; `None` when the stream ended.
-    async fn next(&mut self) -> Option<Seen> {
+    pub(super) async fn next(&mut self) -> Option<Seen> {
         loop {
             if let Some((block, rest)) = self.held.split_once("\n\n") {
                 let seen = parse(block);

@@ -15,7 +15,7 @@ const OLD: &str = "fn one() {}\n";
 const NEW: &str = "fn one() {}\n\nfn two() -> u32 {\n    2\n}\n";
 const ANSWER: &str = r#"{"executive_summary":"It adds **two**.","steps":[{"title":"Add two","intent":"So that there are two.","affected_files":["lib.rs"],"evidence_snippets":["+fn two() -> u32 {"],"body_markdown":"See <script>alert(1)</script> it."}]}"#;
 
-fn written_by(script: &str) -> TutorialConfig {
+pub(super) fn written_by(script: &str) -> TutorialConfig {
     let settings = ProviderSettings {
         provider: ProviderKind::Command,
         command: ["sh", "-c", script].map(str::to_owned).to_vec(),
@@ -224,7 +224,9 @@ async fn a_step_whose_lines_changed_is_marked_with_the_head_that_it_was_written_
         html.contains("1 of its steps hold, 1 are marked as stale") && html.contains(&first[..10]),
         "{html}"
     );
-    assert!(!html.contains("+A note.") && !html.contains(">A note.<"), "what is gone is not quoted: {html}");
+    let (before, earlier) = html.split_once("What it showed at").unwrap_or_else(|| panic!("{html}"));
+    assert!(!before.contains("A note.</td>"), "what is gone is not shown as what is there: {html}");
+    assert!(earlier.contains("<pre>+A note.</pre>") && !earlier.contains("A note.</td>"), "{html}");
     fixture.forge.drain().await;
 }
 
