@@ -127,6 +127,16 @@ async fn disabling_a_user_ends_every_right_at_once_and_for_good() {
 }
 
 #[tokio::test]
+async fn enabling_who_is_enabled_takes_nothing_from_them() {
+    let fixture = fixture();
+    let (user, session) = fixture.sign_in("ada").await;
+    let token = fixture.auth.create_token(&user, "laptop", &Scopes::all(), None).await.unwrap();
+    fixture.auth.enable_user("ada").await.unwrap();
+    assert!(fixture.auth.identify(&session).await.unwrap().is_some());
+    assert!(fixture.auth.token(token.reveal()).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn no_secret_is_in_the_database_in_clear() {
     let fixture = fixture();
     let (user, session) = fixture.sign_in("ada").await;

@@ -5,6 +5,8 @@
 
 use pikaci::{Fault, Outcome, RunId};
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use super::id::{BranchId, LaneRunId};
 use super::state::HeadState;
@@ -12,7 +14,7 @@ use super::state::HeadState;
 macro_rules! event_kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $word:literal;)*) => {
         /// What happened.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum EventKind {
             $($(#[doc = $doc])* #[serde(rename = $word)] $name,)*
         }
@@ -72,6 +74,17 @@ impl EventKind {
         EventKind::ALL.iter().copied().find(|kind| kind.as_str() == text)
     }
 }
+
+// The derived one does not see the words behind the macro.
+impl utoipa::PartialSchema for EventKind {
+    fn schema() -> RefOr<Schema> {
+        let words = EventKind::ALL.iter().map(|kind| kind.as_str());
+        let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words));
+        schema.description(Some("What happened. New words may come.")).into()
+    }
+}
+
+impl utoipa::ToSchema for EventKind {}
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]

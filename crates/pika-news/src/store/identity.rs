@@ -66,7 +66,7 @@ impl Store {
         .await
     }
 
-    /// Disables or enables a user; everything that stands for them goes either way. `false` when there is no such user.
+    /// Disables or enables a user; everything that stands for them goes either way, unless they are enabled already. `false` when there is no such user.
     pub async fn set_user_disabled(
         &self,
         name: String,
@@ -75,17 +75,23 @@ impl Store {
         now_ms: i64,
     ) -> Result<bool, StoreError> {
         self.write(move |transaction| {
-            let changed = transaction
+            let sql = "SELECT is_disabled FROM user WHERE name = ?1";
+            let Some(was_disabled) = find(transaction, sql, [&name], |row| row.get::<_, bool>(0))? else {
+                return Ok(false);
+            };
+            // Nothing is taken from who was never disabled.
+            if !was_disabled && !is_disabled {
+                return Ok(true);
+            }
+            transaction
                 .execute("UPDATE user SET is_disabled = ?2 WHERE name = ?1", params![name, is_disabled])?;
             for table in ["session", "token", "sign_in_link", "ssh_key"] {
                 let sql =
                     format!("DELETE FROM {table} WHERE user_id = (SELECT id FROM user WHERE name = ?1)");
                 transaction.execute(&sql, [&name])?;
             }
-            if changed > 0 {
-                audit::add(transaction, &entry, now_ms)?;
-            }
-            Ok(changed > 0)
+            audit::add(transaction, &entry, now_ms)?;
+            Ok(true)
         })
         .await
     }

@@ -11,6 +11,7 @@ mod identity;
 mod matrix;
 mod oidc;
 mod resources;
+mod schemathesis;
 mod secrets;
 mod stream;
 mod tutorial;
