@@ -16,10 +16,12 @@
 pub mod auth;
 pub mod backup;
 pub mod ci;
+pub mod client;
 pub mod config;
 pub mod forge;
 pub mod hook;
 pub mod hook_socket;
+pub mod mcp;
 pub mod metrics;
 mod mirror;
 mod outgoing;

@@ -1,6 +1,7 @@
 //! The router with a real store, real git and runs that a real writer left.
 
 mod access;
+mod clients;
 mod contract;
 mod events;
 mod fixture;
