@@ -5,10 +5,12 @@
 
 mod auth;
 mod metrics;
+mod mirror;
 mod rules;
 mod secrets;
 mod ssh;
 mod tutorial;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,9 +25,11 @@ use toml::Spanned;
 
 pub use auth::{AuthConfig, OidcConfig};
 pub use metrics::MetricsConfig;
+pub use mirror::{MirrorConfig, StatusHost, StatusesConfig};
 pub use secrets::SecretsConfig;
 pub use ssh::SshConfig;
 pub use tutorial::TutorialConfig;
+pub use webhooks::WebhooksConfig;
 
 use crate::auth::PublicRepositories;
 use crate::forge::push_rules::PushRule;
@@ -77,6 +81,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// How secrets are kept.
     pub secrets: SecretsConfig,
+    /// Whom events may be sent to.
+    pub webhooks: WebhooksConfig,
     /// The repositories, in the file's order.
     pub repositories: Vec<RepositoryConfig>,
 }
@@ -164,6 +170,8 @@ pub struct RepositoryConfig {
     pub merge_without_manifest: bool,
     /// Who may move which reference, the first that matches; the rest is built in.
     pub rules: Vec<PushRule>,
+    /// Where its branches and tags are pushed to.
+    pub mirror: Option<MirrorConfig>,
 }
 
 impl RepositoryConfig {
@@ -231,6 +239,8 @@ struct RawConfig {
     #[serde(default)]
     secrets: secrets::RawSecrets,
     #[serde(default)]
+    webhooks: webhooks::RawWebhooks,
+    #[serde(default)]
     repositories: Vec<RawRepository>,
 }
 
@@ -259,6 +269,7 @@ struct RawRepository {
     merge_without_manifest: bool,
     #[serde(default)]
     rules: Vec<rules::RawRule>,
+    mirror: Option<mirror::RawMirror>,
 }
 
 impl Config {
@@ -337,8 +348,9 @@ impl Checker<'_> {
         let metrics = self.metrics(raw.metrics);
         let auth = self.auth(raw.auth, folder);
         let secrets = self.secrets(raw.secrets, folder);
+        let webhooks = self.webhooks(&raw.webhooks);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ssh, ci, tutorial, auth, metrics, secrets, repositories }
+        Config { data, listen, public_url, ssh, ci, tutorial, auth, metrics, secrets, webhooks, repositories }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {
@@ -489,6 +501,7 @@ impl Checker<'_> {
             let default_branch = self.default_branch(entry.default_branch);
             let merge_without_manifest = entry.merge_without_manifest;
             let rules = self.rules(entry.rules);
+            let mirror = entry.mirror.map(|mirror| self.mirror(mirror, folder));
             repositories.push(RepositoryConfig {
                 name,
                 path,
@@ -496,6 +509,7 @@ impl Checker<'_> {
                 visibility: entry.visibility,
                 merge_without_manifest,
                 rules,
+                mirror,
             });
         }
         repositories

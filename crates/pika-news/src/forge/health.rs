@@ -28,10 +28,13 @@ pub(crate) enum Actor {
     Maintenance,
     /// Has tutorials written.
     Tutorials,
+    /// Sends events to webhooks.
+    Webhooks,
 }
 
 impl Actor {
-    const ALL: [Actor; 4] = [Actor::Scheduler, Actor::Caretaker, Actor::Maintenance, Actor::Tutorials];
+    const ALL: [Actor; 5] =
+        [Actor::Scheduler, Actor::Caretaker, Actor::Maintenance, Actor::Tutorials, Actor::Webhooks];
 
     fn name(self) -> &'static str {
         match self {
@@ -39,13 +42,14 @@ impl Actor {
             Actor::Caretaker => "caretaker",
             Actor::Maintenance => "maintenance",
             Actor::Tutorials => "tutorials",
+            Actor::Webhooks => "webhooks",
         }
     }
 
     /// How long it may be silent: several times what it takes when all is well.
     fn silence_max(self) -> Duration {
         match self {
-            Actor::Scheduler => Duration::from_secs(120),
+            Actor::Scheduler | Actor::Webhooks => Duration::from_secs(120),
             // One slow repository after the other.
             Actor::Caretaker => Duration::from_secs(15 * 60),
             Actor::Maintenance => Duration::from_secs(30 * 3600),

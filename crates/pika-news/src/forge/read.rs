@@ -6,7 +6,7 @@ use pikaci::{RunId, StateRoot};
 use super::error::parse_oid;
 use super::id::{BranchId, LaneRunId};
 use super::policy::{Candidate, merge_readiness};
-use super::state::{Attempt, LaneRunStatus, head_state, lane_state};
+use super::state::{Attempt, HeadState, LaneRunStatus, head_state, lane_state};
 use super::view::{
     BranchFilter, BranchList, BranchRow, BranchView, HeadRow, HeadView, LaneBadge, LaneRunDetail,
     LaneRunView, LaneView, RepositoryRow, RepositoryView,
@@ -42,6 +42,20 @@ impl Forge {
             default_branch_state,
             updated_at_ms,
         })
+    }
+
+    /// Where the head of a branch stands, of the default branch without a name; `None` when there is no such branch.
+    pub async fn state_of_branch(
+        &self,
+        repository: &str,
+        branch: Option<&str>,
+    ) -> Result<Option<HeadState>, ForgeError> {
+        let hosted = self.hosted(repository)?;
+        let name = branch.unwrap_or(hosted.default_branch.as_str());
+        match self.store().find_branch_named(hosted.id, name).await? {
+            Some(branch) => Ok(Some(self.head_view(branch.head_id).await?.state)),
+            None => Ok(None),
+        }
     }
 
     /// Shows a repository.

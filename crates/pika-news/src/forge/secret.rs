@@ -125,7 +125,7 @@ impl Forge {
         }
     }
 
-    fn secret_key(&self) -> Result<&SecretKey, ForgeError> {
+    pub(crate) fn secret_key(&self) -> Result<&SecretKey, ForgeError> {
         self.inner.secret_key.as_ref().ok_or_else(|| {
             ForgeError::refused(
                 "this forge has no key for secrets; `pika-news secret key --out FILE` makes one, and `key_file` below [secrets] names it",

@@ -3,6 +3,7 @@
 //! Invariant: text from outside reaches markup through the templates' escaping, or through `ansi` and `words`, which
 //! escape too.
 
+mod badge;
 mod branch;
 mod changes;
 mod explained;
@@ -45,6 +46,7 @@ pub(super) fn router(web: &Web) -> Router<Web> {
         .route("/news/settings/users/{name}", post(settings::change_user))
         .route("/news/settings/audit", get(settings::audit))
         .route("/news/{repository}", get(repository::show))
+        .route("/news/{repository}/badge.svg", get(badge::show))
         .route("/news/{repository}/settings", get(settings::repository))
         .route("/news/{repository}/settings/members", post(settings::set_member))
         .route("/news/{repository}/branch/{id}", get(branch::show))

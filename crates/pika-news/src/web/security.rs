@@ -16,13 +16,16 @@ use crate::auth::Presented;
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
     img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-const HEADERS: [(&str, &str); 5] = [
+const HEADERS: [(&str, &str); 4] = [
     ("content-security-policy", CONTENT_SECURITY_POLICY),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
-    ("cross-origin-resource-policy", "same-origin"),
 ];
+
+/// What an answer may say otherwise: who may show it, and who may keep it.
+const DEFAULTS: [(&str, &str); 2] =
+    [("cross-origin-resource-policy", "same-origin"), ("cache-control", "no-store")];
 
 /// Adds the headers; answers that say nothing of caching are not stored.
 pub(super) async fn headers(request: Request, next: Next) -> Response {
@@ -30,8 +33,10 @@ pub(super) async fn headers(request: Request, next: Next) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    let no_store = HeaderValue::from_static("no-store");
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(no_store);
+    for (name, value) in DEFAULTS {
+        let name = HeaderName::from_static(name);
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
     response
 }
 

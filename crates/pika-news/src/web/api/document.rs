@@ -145,7 +145,7 @@ pub(super) fn text(mut document: OpenApi) -> String {
 }
 
 fn tags() -> Vec<Tag> {
-    ["repositories", "branches", "lanes", "runs", "events", "tutorials", "secrets", "people"]
+    ["repositories", "branches", "lanes", "runs", "events", "tutorials", "secrets", "webhooks", "people"]
         .map(Tag::new)
         .into()
 }

@@ -3,8 +3,10 @@
 mod artifacts;
 mod branches;
 mod jobs;
+mod mirror;
 mod people;
 mod queue;
+mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,6 +33,12 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(jobs::tests))
         .routes(routes!(artifacts::artifacts))
         .routes(routes!(artifacts::download))
+        .routes(routes!(mirror::mirror))
+        .routes(routes!(mirror::sync))
         .routes(routes!(people::users))
         .routes(routes!(people::tokens))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
 }

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pikaci::store::{guest_log_path, host_log_path};
 use pikaci::{
     Event, ExecutorKind, Fault, JobId, JobRecord, JobStatus, Outcome, PreparedOutputRecord,
@@ -42,6 +43,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         auth: AuthConfig::default(),
         metrics: Default::default(),
         secrets: Default::default(),
+        webhooks: Default::default(),
         repositories: vec![RepositoryConfig {
             name: REPOSITORY.to_owned(),
             path: git_dir.to_owned(),
@@ -49,6 +51,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
             visibility: Visibility::default(),
             merge_without_manifest: false,
             rules: Vec::new(),
+            mirror: None,
         }],
     }
 }
@@ -145,6 +148,8 @@ pub(super) struct Fixture {
     pub(super) token: String,
     pub(super) state: StateRoot,
     pub(super) shutdown: CancellationToken,
+    /// How far the forge's clock is ahead of the machine's.
+    pub(super) ahead_ms: Arc<AtomicI64>,
     router: Router,
 }
 
@@ -176,14 +181,17 @@ impl Fixture {
         let store = Store::open(&folder.path().join("forge.sqlite")).unwrap();
         let pikaci = PikaciProgram { program: "/nonexistent".into(), environment: Vec::new() };
         let ci = Ci::new(config.ci.clone(), pikaci);
-        let forge = Forge::open(config, store.clone(), Arc::new(Timestamp::now), ci).await.unwrap();
+        let ahead_ms = Arc::new(AtomicI64::new(0));
+        let ahead = Arc::clone(&ahead_ms);
+        let clock = move || Timestamp::now() + SignedDuration::from_millis(ahead.load(Ordering::SeqCst));
+        let forge = Forge::open(config, store.clone(), Arc::new(clock), ci).await.unwrap();
         let auth = Authenticator::new(store);
         let user = auth.ensure_user("ada", true).await.unwrap();
         let token = auth.create_token(&user, "test", &Scopes::all(), None).await.unwrap().reveal().to_owned();
         let shutdown = CancellationToken::new();
         let router = router(Web::new(forge.clone(), auth.clone(), shutdown.clone()));
         let state = forge.state_root(REPOSITORY).unwrap();
-        Fixture { folder, forge, auth, user, token, state, shutdown, router }
+        Fixture { folder, forge, auth, user, token, state, shutdown, ahead_ms, router }
     }
 
     /// All that the forge serves.

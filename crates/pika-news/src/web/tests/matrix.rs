@@ -18,7 +18,7 @@ use super::fixture::{Fixture, MANIFEST, REPOSITORY, job_id, run_id, write_pikaci
 use crate::auth::{Audit, Role, Scope, Scopes, User};
 use crate::forge::RunsOf;
 use crate::secrets::SealedSecret;
-use crate::store::{AddedSshKey, NewSshKey};
+use crate::store::{AddedSshKey, NewDelivery, NewSshKey, NewWebhook};
 
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +133,7 @@ fn rows() -> Vec<Row> {
         row("POST", "/news/settings/users/{name}", Forge, "action=none"),
         row("GET", "/news/settings/audit", Forge, ""),
         row("GET", "/news/{repository}", Read, ""),
+        row("GET", "/news/{repository}/badge.svg", Read, ""),
         row("GET", "/news/{repository}/settings", Administer, ""),
         row("POST", "/news/{repository}/settings/members", Administer, "user=nobody&role=read"),
         row("GET", "/news/{repository}/branch/{id}", Read, ""),
@@ -204,6 +205,8 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/api/v1/repositories/{repository}", Read, ""),
         row("GET", "/news/api/v1/repositories/{repository}/branches", Read, ""),
         row("GET", "/news/api/v1/repositories/{repository}/runs", Read, ""),
+        row("GET", "/news/api/v1/repositories/{repository}/mirror", Write, ""),
+        row("POST", "/news/api/v1/repositories/{repository}/mirror/sync", Write, ""),
         row("GET", "/news/api/v1/branches/{branch_id}", Read, ""),
         row("GET", "/news/api/v1/branches/{branch_id}/heads", Read, ""),
         row("GET", "/news/api/v1/branches/{branch_id}/runs", Read, ""),
@@ -220,6 +223,16 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/api/v1/queue", SignedIn, ""),
         row("GET", "/news/api/v1/users", Forge, ""),
         row("GET", "/news/api/v1/tokens", OwnRead, ""),
+        row("GET", "/news/api/v1/repositories/{repository}/webhooks", Administer, ""),
+        row("POST", "/news/api/v1/repositories/{repository}/webhooks", Administer, "{\"url\":\"none\"}"),
+        row("DELETE", "/news/api/v1/repositories/{repository}/webhooks/{webhook_id}", Administer, ""),
+        row("GET", "/news/api/v1/repositories/{repository}/webhooks/{webhook_id}/deliveries", Administer, ""),
+        row(
+            "POST",
+            "/news/api/v1/repositories/{repository}/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
+            Administer,
+            "",
+        ),
         row("ANY", "/news/api/{*rest}", Missing, ""),
         row("GET", "/news/git/{repository}/info/refs", Fetch, "?service=git-upload-pack"),
         row("GET", "/news/git/{repository}/info/refs", Push, "?service=git-receive-pack"),
@@ -350,6 +363,27 @@ impl Matrix {
         }
     }
 
+    /// A webhook and a delivery of it.
+    async fn add_webhook(&self) -> (i64, i64) {
+        let store = self.fixture.forge.store();
+        let repository_id = store.ensure_repository(REPOSITORY, 1).await.unwrap();
+        let secret = SealedSecret { nonce: vec![1], ciphertext: vec![1], key_id: "none".to_owned() };
+        let (url, kinds) = ("https://example.org".to_owned(), String::new());
+        let new = NewWebhook { repository_id, url, kinds, secret };
+        let entry = Audit {
+            actor: "test".to_owned(),
+            action: "webhook.added",
+            subject: "webhook".to_owned(),
+            repository: None,
+            detail: serde_json::json!({}),
+        };
+        let id = store.add_webhook(new, u32::MAX, entry, 1).await.unwrap().unwrap();
+        let position = store.event_bounds().await.unwrap().1;
+        let delivery = NewDelivery { event_id: 1, kind: "head.pushed", body: "{}".to_owned() };
+        store.queue_deliveries(id, position, position, vec![delivery], 1).await.unwrap();
+        (id, store.list_deliveries(id, None, 1).await.unwrap()[0].id)
+    }
+
     /// Puts values into a path or a body.
     async fn path(&self, text: &str, caller: Caller) -> String {
         let git = if text.starts_with("/news/git/") { "sample.git" } else { "sample" };
@@ -372,6 +406,11 @@ impl Matrix {
             .replace("{*file}", "HEAD");
         if text.contains("/spare") {
             self.fixture.auth.ensure_user("spare", false).await.unwrap();
+        }
+        if text.contains("{webhook_id}") {
+            let (webhook, delivery) = self.add_webhook().await;
+            text = text.replace("{webhook_id}", &webhook.to_string());
+            text = text.replace("{delivery_id}", &delivery.to_string());
         }
         let user = self.users.get(&caller).filter(|_| caller != Caller::Disabled);
         if let Some(user) = user.filter(|_| text.contains("tokens/{id}")) {

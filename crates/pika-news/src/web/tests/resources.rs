@@ -216,3 +216,30 @@ async fn whoever_asks_is_told_of_every_route_of_the_api() {
     let again = get_with(&fixture, "/news/api/openapi.json", &[(header::IF_NONE_MATCH, &tag)]).await;
     assert_eq!(again.status, StatusCode::NOT_MODIFIED);
 }
+
+#[tokio::test]
+async fn a_badge_says_where_a_branch_stands_to_who_may_read_it() {
+    let fixture = Fixture::new().await;
+    let branch = fixture.push("topic", &[("pikaci.toml", MANIFEST)]).await;
+    let path = "/news/sample/badge.svg?branch=topic";
+    assert_eq!(fixture.get_as_stranger(path).await.status, StatusCode::SEE_OTHER);
+    let queued = fixture.get(path).await;
+    assert!(queued.text().contains("topic: queued") && queued.header("cache-control").starts_with("private"));
+    fixture.auth.set_public(BTreeSet::from([REPOSITORY.to_owned()]).into());
+    fixture.claim(branch, Some(Outcome::Passed)).await;
+    let passed = fixture.get_as_stranger(path).await;
+    assert_eq!((passed.status, passed.header("content-type")), (StatusCode::OK, "image/svg+xml"));
+    assert!(passed.text().contains("topic: passed"), "{}", passed.text());
+    assert_eq!(passed.header("cross-origin-resource-policy"), "cross-origin");
+    assert_eq!(
+        fixture.get_as_stranger("/news/sample").await.header("cross-origin-resource-policy"),
+        "same-origin"
+    );
+    let tag = passed.header("etag").to_owned();
+    assert_ne!(tag, queued.header("etag"));
+    let request = fixture.request(Method::GET, path).header(header::IF_NONE_MATCH, tag);
+    assert_eq!(fixture.send(request.body(Body::empty()).unwrap()).await.status, StatusCode::NOT_MODIFIED);
+    let hostile = fixture.get_as_stranger("/news/sample/badge.svg?branch=%3Cscript%3E%22%26%00").await;
+    assert!(hostile.text().contains("&lt;script&gt;&quot;&amp;\u{fffd}: unknown"), "{}", hostile.text());
+    assert!(!hostile.text().contains("<script"));
+}

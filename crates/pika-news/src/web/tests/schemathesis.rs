@@ -56,7 +56,7 @@ async fn no_request_has_an_answer_that_is_not_described() {
             "--phases",
             "examples,coverage,fuzzing",
             "--max-examples",
-            "6",
+            "4",
             "--seed",
             "1",
             "--no-shrink",
