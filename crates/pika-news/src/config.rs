@@ -5,6 +5,7 @@
 
 mod auth;
 mod metrics;
+mod nightly;
 mod rules;
 mod secrets;
 mod ssh;
@@ -168,6 +169,8 @@ pub struct RepositoryConfig {
     pub merge_without_manifest: bool,
     /// Who may move which reference, the first that matches; the rest is built in.
     pub rules: Vec<PushRule>,
+    /// When its nightly targets are run, in UTC; never without.
+    pub nightly: Option<jiff::civil::Time>,
 }
 
 impl RepositoryConfig {
@@ -265,6 +268,7 @@ struct RawRepository {
     merge_without_manifest: bool,
     #[serde(default)]
     rules: Vec<rules::RawRule>,
+    nightly: Option<Spanned<String>>,
 }
 
 impl Config {
@@ -496,6 +500,7 @@ impl Checker<'_> {
             let default_branch = self.default_branch(entry.default_branch);
             let merge_without_manifest = entry.merge_without_manifest;
             let rules = self.rules(entry.rules);
+            let nightly = self.nightly(entry.nightly);
             repositories.push(RepositoryConfig {
                 name,
                 path,
@@ -503,6 +508,7 @@ impl Checker<'_> {
                 visibility: entry.visibility,
                 merge_without_manifest,
                 rules,
+                nightly,
             });
         }
         repositories

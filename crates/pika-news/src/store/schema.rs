@@ -19,6 +19,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0006_secrets.sql")),
     M::up(include_str!("migrations/0007_events.sql")),
     M::up(include_str!("migrations/0010_webhooks.sql")),
+    M::up(include_str!("migrations/0011_nightlies.sql")),
 ];
 
 /// Brings a database up to date.

@@ -8,6 +8,7 @@ mod health;
 mod hostile;
 mod identity;
 mod matrix;
+mod nightlies;
 mod oidc;
 mod resources;
 mod schemathesis;
