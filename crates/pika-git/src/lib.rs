@@ -7,7 +7,7 @@
 //! - **branch**: a reference below `refs/heads/`; its name is a [`BranchName`], its commit is its **head**.
 //! - **base**: the commit that a branch is compared with, as a rule the merge base with its target.
 //! - **target**: the branch that another one is merged into.
-//! - **work tree**: a person's checkout, held as a [`WorkTree`]: it is read, and nothing of it is changed.
+//! - **work tree**: a person's checkout, held as a [`WorkTree`]: it is read and pushed from, and nothing of it is changed.
 //! - **service**: one side of the wire protocol: `upload-pack` answers a fetch, `receive-pack` answers a push.
 //!
 //! Invariant: git is a program that is run, never linked. It runs in its own process group with an environment that is
@@ -42,7 +42,7 @@ pub use quarantine::Quarantine;
 pub use reference::{RefChange, RefTransaction};
 pub use repository::{POST_RECEIVE, PRE_RECEIVE, Repository};
 pub use wire::{Service, WireEnd, WireProtocol, WireRequest, WireStep};
-pub use work_tree::{PatchEnd, WorkTree};
+pub use work_tree::{PatchEnd, Push, Pushed, WorkTree};
 
 #[cfg(test)]
 mod fixture;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const REJECTED_LISTED: usize = 20;
 const HELPER: &str = r#"credential.helper=!f() { test "$1" = get || exit 0; echo "username=$PIKA_MIRROR_USERNAME"; echo "password=$(head -n 1 "$PIKA_MIRROR_PASSWORD_FILE")"; }; f"#;
 
 /// Another host's repository, and how it is written to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MirrorTarget {
     /// Its address, without a password.
     pub url: String,
@@ -28,8 +29,8 @@ pub struct MirrorTarget {
     pub credential: MirrorCredential,
     /// How long everything together may take.
     pub deadline: Duration,
-    /// Which share of the other host's references may be deleted at once, from 0 to 1; `None`: nothing is ever deleted.
-    pub prune_max: Option<f64>,
+    /// How many of a hundred of the other host's references may be deleted at once, and always one; `None`: nothing is deleted.
+    pub prune_percent_max: Option<u8>,
 }
 
 /// How git shows another host who it is.
@@ -84,10 +85,8 @@ impl Repository {
             self.push_to(target, left(), &force, &[], &mut done).await?;
         }
         let gone: Vec<(&String, &String)> = theirs.iter().filter(|(name, _)| !ours.contains(*name)).collect();
-        if let Some(share) = target.prune_max.filter(|_| !gone.is_empty()) {
-            #[expect(clippy::cast_precision_loss, reason = "there are not that many references")]
-            let is_allowed = gone.len() as f64 <= (share * theirs.len() as f64).max(1.0);
-            if !is_allowed {
+        if let Some(percent) = target.prune_percent_max.filter(|_| !gone.is_empty()) {
+            if gone.len() > 1 && gone.len() * 100 > usize::from(percent) * theirs.len() {
                 done.prune_refused = Some((gone.len(), theirs.len()));
                 return Ok(done);
             }
@@ -100,6 +99,15 @@ impl Repository {
             }
         }
         Ok(done)
+    }
+
+    /// A number that is another one, in all likelihood, after a branch or tag was made, moved or deleted.
+    pub async fn fingerprint_references(&self) -> Result<u64, GitError> {
+        let arguments = ["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags"];
+        let output = self.call("list the references").arguments(arguments).output().await?;
+        let mut hasher = DefaultHasher::new();
+        output.hash(&mut hasher);
+        Ok(hasher.finish())
     }
 
     async fn list_theirs(

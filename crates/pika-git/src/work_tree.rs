@@ -1,7 +1,9 @@
 //! A person's checkout: its commits, its files, and the difference between them.
 //!
-//! Invariants: nothing of the checkout is changed, its index included; files that git ignores, by the person's own
+//! Invariants: nothing of the checkout is changed, its index included; what leaves it leaves by [`WorkTree::push`]; files that git ignores, by the person's own
 //! configuration too, are never read.
+
+mod push;
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,6 +18,8 @@ use crate::history::{Commit, RENAME_FILES_MAX, list_commits};
 use crate::oid::Oid;
 use crate::patch::{FILE_BYTES_MAX, FILES_BYTES_MAX, read_committed};
 use crate::reference::parse_oid;
+
+pub use push::{Push, Pushed};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 /// How large a patch may be.

@@ -53,6 +53,17 @@ struct Live {
 }
 
 impl Ci {
+    /// Runs something beside the lanes until the forge drains; it is dropped then.
+    pub(crate) fn spawn_until_drain(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let draining = self.draining.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = future => {}
+                () = draining.cancelled() => {}
+            }
+        });
+    }
+
     /// Makes a scheduler that runs nothing yet.
     pub fn new(config: CiConfig, pikaci: PikaciProgram) -> Ci {
         Ci {

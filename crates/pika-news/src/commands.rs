@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod backup;
 pub(crate) mod check_config;
+pub(crate) mod client;
 pub(crate) mod demo;
 pub(crate) mod local;
 pub(crate) mod secret;

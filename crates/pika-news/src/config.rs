@@ -5,6 +5,7 @@
 
 mod auth;
 mod metrics;
+mod mirror;
 mod nightly;
 mod rules;
 mod secrets;
@@ -25,6 +26,7 @@ use toml::Spanned;
 
 pub use auth::{AuthConfig, OidcConfig};
 pub use metrics::MetricsConfig;
+pub use mirror::{MirrorConfig, StatusHost, StatusesConfig};
 pub use secrets::SecretsConfig;
 pub use ssh::SshConfig;
 pub use tutorial::TutorialConfig;
@@ -169,6 +171,8 @@ pub struct RepositoryConfig {
     pub merge_without_manifest: bool,
     /// Who may move which reference, the first that matches; the rest is built in.
     pub rules: Vec<PushRule>,
+    /// Where its branches and tags are pushed to.
+    pub mirror: Option<MirrorConfig>,
     /// When its nightly targets are run, in UTC; never without.
     pub nightly: Option<jiff::civil::Time>,
 }
@@ -268,6 +272,7 @@ struct RawRepository {
     merge_without_manifest: bool,
     #[serde(default)]
     rules: Vec<rules::RawRule>,
+    mirror: Option<mirror::RawMirror>,
     nightly: Option<Spanned<String>>,
 }
 
@@ -500,6 +505,7 @@ impl Checker<'_> {
             let default_branch = self.default_branch(entry.default_branch);
             let merge_without_manifest = entry.merge_without_manifest;
             let rules = self.rules(entry.rules);
+            let mirror = entry.mirror.map(|mirror| self.mirror(mirror, folder));
             let nightly = self.nightly(entry.nightly);
             repositories.push(RepositoryConfig {
                 name,
@@ -508,6 +514,7 @@ impl Checker<'_> {
                 visibility: entry.visibility,
                 merge_without_manifest,
                 rules,
+                mirror,
                 nightly,
             });
         }

@@ -24,13 +24,14 @@ pub mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use pika_git::{BranchName, Git, Repository};
 use pika_tutorial::SettingsError;
 use pikaci::StateRoot;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 pub use act::RerunScope;
 pub use error::ForgeError;
@@ -89,6 +90,12 @@ pub(crate) struct Hosted {
     pub(crate) state_root: StateRoot,
     /// Held while refs are compared with branches, and while one is merged.
     pub(crate) refs: tokio::sync::Mutex<()>,
+    /// Told when a reference may have moved, or something else is to be told to the mirror.
+    pub(crate) moved: tokio::sync::Notify,
+    /// Whether somebody asked for a round of the mirror now.
+    mirror_wanted: AtomicBool,
+    /// How many rounds of the mirror are over.
+    pub(crate) mirror_rounds: watch::Sender<u64>,
     /// Why the refs could not be compared lately.
     pub(crate) problem: Mutex<Option<String>>,
 }
@@ -96,6 +103,14 @@ pub(crate) struct Hosted {
 impl Hosted {
     pub(crate) fn is_default(&self, branch: &str) -> bool {
         branch == self.default_branch.as_str()
+    }
+
+    pub(crate) fn is_mirror_wanted(&self) -> bool {
+        self.mirror_wanted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_mirror_wanted(&self, is_wanted: bool) {
+        self.mirror_wanted.store(is_wanted, Ordering::Relaxed);
     }
 
     pub(crate) fn find_problem(&self) -> Option<String> {
@@ -225,6 +240,9 @@ impl Forge {
 
     /// Tells the listeners. Nobody listening is fine.
     pub(crate) fn announce(&self, change: Change) {
+        if let Ok(hosted) = self.hosted(&change.repository) {
+            hosted.moved.notify_one();
+        }
         let _ = self.inner.changes.send(change);
     }
 }
@@ -251,6 +269,9 @@ async fn open_repository(
         git,
         state_root: StateRoot::new(pikaci_state_root(config)),
         refs: tokio::sync::Mutex::new(()),
+        moved: tokio::sync::Notify::new(),
+        mirror_wanted: AtomicBool::new(false),
+        mirror_rounds: watch::Sender::new(0),
         problem: Mutex::new(None),
     })
 }

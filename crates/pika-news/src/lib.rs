@@ -16,11 +16,15 @@
 pub mod auth;
 pub mod backup;
 pub mod ci;
+pub mod client;
 pub mod config;
 pub mod forge;
 pub mod hook;
 pub mod hook_socket;
+pub mod mcp;
 pub mod metrics;
+mod mirror;
+mod outgoing;
 pub mod secrets;
 pub mod ssh;
 pub mod store;

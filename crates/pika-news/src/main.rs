@@ -1,4 +1,4 @@
-//! The command `pika-news`: the forge's server, its operator's commands, and the hook of its repositories.
+//! The command `pika-news`: the forge's server, its operator's commands, the hook of its repositories, and a client of forges.
 //!
 //! Invariant: the environment is read here and in `commands/` only; below, everything is handed in.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -8,7 +8,7 @@ mod commands;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use pika_git::{POST_RECEIVE, PRE_RECEIVE};
 use pika_news::hook::HookCall;
 
@@ -45,6 +45,8 @@ enum Command {
     /// List, add, disable and enable users, and give them roles
     #[command(subcommand)]
     User(commands::access::UserCommand),
+    #[command(flatten)]
+    Client(commands::client::Command),
     /// Tell the forge of a push; git calls this
     #[command(hide = true)]
     Hook {
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Command::Secret(command) => commands::secret::run(&command),
         Command::SignInLink(arguments) => commands::access::print_sign_in_link(&arguments),
         Command::User(command) => commands::access::user(&command),
+        Command::Client(command) => return commands::client::run(command, Arguments::command()),
         Command::Hook { name } => return hook(name.as_deref().unwrap_or(POST_RECEIVE)),
     };
     match done {

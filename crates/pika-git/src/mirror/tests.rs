@@ -11,7 +11,7 @@ async fn other(fixture: &Fixture) -> (Repository, MirrorTarget) {
         url: path.to_string_lossy().into_owned(),
         credential: MirrorCredential::None,
         deadline: Duration::from_secs(60),
-        prune_max: Some(0.4),
+        prune_percent_max: Some(40),
     };
     (other, target)
 }
@@ -61,7 +61,7 @@ async fn what_would_delete_too_much_over_there_is_refused_and_the_rest_is_pushed
     let done = fixture.bare.mirror(&target).await.unwrap();
     assert_eq!((done.pushed, done.deleted, done.prune_refused), (1, 0, Some((2, 3))));
     assert_eq!(references(&other).await.len(), 3);
-    let never = MirrorTarget { prune_max: None, ..target };
+    let never = MirrorTarget { prune_percent_max: None, ..target };
     assert_eq!(fixture.bare.mirror(&never).await.unwrap().prune_refused, None);
     assert_eq!(references(&other).await.len(), 3);
 }
@@ -98,7 +98,7 @@ async fn a_password_goes_to_the_host_and_is_in_no_argument_and_no_variable() {
         url: format!("http://{address}/x.git"),
         credential: MirrorCredential::Password { username: "pika".to_owned(), password_file },
         deadline: Duration::from_secs(20),
-        prune_max: None,
+        prune_percent_max: None,
     };
     let host = tokio::spawn(async move {
         let mut seen = Vec::new();
@@ -147,7 +147,7 @@ async fn a_host_that_never_answers_is_left_at_the_deadline() {
         url: format!("http://{}/x.git", listener.local_addr().unwrap()),
         credential: MirrorCredential::None,
         deadline: Duration::from_millis(300),
-        prune_max: None,
+        prune_percent_max: None,
     };
     let error = fixture.bare.mirror(&target).await.unwrap_err();
     assert!(matches!(error, GitError::TimedOut { .. }), "{error}");

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::{AuthError, Authenticator, SESSION_LIFETIME, Secret, SecretHash, is_user_name, millis};
 use crate::config::OidcConfig;
+use crate::outgoing;
 use crate::store::{Adopted, ExternalIdentity};
 
 /// How long one question to the provider may take.
@@ -92,30 +93,12 @@ pub struct Departure {
 impl Oidc {
     /// Takes a provider's configuration; asks it nothing yet. The forge is at `public_url`.
     pub fn new(config: OidcConfig, public_url: &str) -> Result<Oidc, reqwest::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut client = reqwest::Client::builder()
-            .user_agent(concat!("pika-news/", env!("CARGO_PKG_VERSION")))
-            // A provider that sends us elsewhere could have us ask anybody.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(DEADLINE);
-        if let Ok(builder) = builder {
-            use rustls_platform_verifier::BuilderVerifierExt as _;
-            // Without certificates of the system, only a provider on this machine can be asked.
-            let trusting = builder.clone().with_platform_verifier().ok();
-            let tls = match trusting.filter(|_| config.issuer.starts_with("https://")) {
-                Some(builder) => builder.with_no_client_auth(),
-                None => builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth(),
-            };
-            client = client.tls_backend_preconfigured(tls);
-        }
+        let http = Asker(outgoing::client(DEADLINE, config.issuer.starts_with("https://"))?);
         let redirect = format!("{public_url}/news/sign-in/oidc/callback");
         let inner = Inner {
             config,
             redirect,
-            http: Asker(client.build()?),
+            http,
             metadata: tokio::sync::Mutex::default(),
             pending: Mutex::default(),
         };

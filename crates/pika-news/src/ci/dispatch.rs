@@ -30,6 +30,7 @@ impl Forge {
         self.recover_merges().await;
         recover::adopt(self, recover::Which::All).await;
         self.start_tutorials().await;
+        self.start_mirrors();
         let forge = self.clone();
         self.ci().tasks.spawn(async move { forge.schedule().await });
         let forge = self.clone();

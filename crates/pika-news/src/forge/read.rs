@@ -93,6 +93,14 @@ impl Forge {
         Ok(BranchList { rows, has_more })
     }
 
+    /// Finds a branch by its name.
+    pub async fn branch_named(&self, repository: &str, name: &str) -> Result<Option<BranchRow>, ForgeError> {
+        let hosted = self.hosted(repository)?;
+        let Some(branch) = self.store().find_branch_named(hosted.id, name).await? else { return Ok(None) };
+        let head = self.head_view(branch.head_id).await?;
+        Ok(Some(branch_row(hosted, &branch, &head)))
+    }
+
     /// Shows a branch.
     pub async fn branch(&self, repository: &str, id: BranchId) -> Result<BranchView, ForgeError> {
         let hosted = self.hosted(repository)?;

@@ -45,6 +45,8 @@ impl Forge {
                 None => {}
             }
         }
+        // A tag is no branch, and the mirror's all the same.
+        hosted.moved.notify_one();
         let _refs = hosted.refs.lock().await;
         let known = self.known_branches(hosted).await?;
         for branch in &branches {

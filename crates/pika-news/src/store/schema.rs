@@ -18,8 +18,9 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0005_identity.sql")),
     M::up(include_str!("migrations/0006_secrets.sql")),
     M::up(include_str!("migrations/0007_events.sql")),
-    M::up(include_str!("migrations/0010_webhooks.sql")),
-    M::up(include_str!("migrations/0011_nightlies.sql")),
+    M::up(include_str!("migrations/0008_mirror.sql")),
+    M::up(include_str!("migrations/0009_webhooks.sql")),
+    M::up(include_str!("migrations/0010_nightlies.sql")),
 ];
 
 /// Brings a database up to date.

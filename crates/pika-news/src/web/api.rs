@@ -16,6 +16,8 @@ mod ssh_keys;
 pub(super) mod tokens;
 mod tutorial;
 mod users;
+mod whoami;
+mod why;
 
 use axum::Router;
 use axum::routing::get;
@@ -41,6 +43,7 @@ pub(super) fn router(web: Web) -> Router<Web> {
 /// The routes with what is written about each.
 fn described() -> OpenApiRouter<Web> {
     OpenApiRouter::new()
+        .routes(routes!(whoami::show))
         .routes(routes!(branch::repositories))
         .routes(routes!(branch::list))
         .routes(routes!(secrets::list))
@@ -70,6 +73,7 @@ fn described() -> OpenApiRouter<Web> {
         .routes(routes!(tutorial::tick))
         .routes(routes!(tutorial::since))
         .routes(routes!(branch::lane_run))
+        .routes(routes!(why::show))
         .routes(routes!(actions::rerun))
         .routes(routes!(actions::cancel))
         .routes(routes!(run::show))

@@ -1,6 +1,7 @@
 //! The router with a real store, real git and runs that a real writer left.
 
 mod access;
+mod clients;
 mod contract;
 mod events;
 mod fixture;
@@ -8,6 +9,7 @@ mod health;
 mod hostile;
 mod identity;
 mod matrix;
+mod mirror;
 mod nightlies;
 mod oidc;
 mod resources;

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which the lint does not recognise")]
 
+mod agent;
 mod cli_crash;
 mod cli_run;
+mod client_commands;
 mod contract;
 mod demo;
 mod forge_git;

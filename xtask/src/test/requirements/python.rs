@@ -12,8 +12,9 @@ use crate::cargo;
 /// Tells tests in which folder the programs are.
 pub(crate) const VARIABLE: &str = "PIKA_TEST_PYTHON_PROGRAMS";
 
-/// What is installed: an OpenID provider that signs everybody in, and what holds the API against its description.
-const PACKAGES: [&str; 2] = ["oidc-provider-mock==0.3.4", "schemathesis==4.32.5"];
+/// What is installed: an OpenID provider that signs everybody in, a client of the Model Context Protocol, and what makes requests up
+/// from a description of the API.
+const PACKAGES: [&str; 3] = ["oidc-provider-mock==0.3.4", "mcp==2.3.0", "schemathesis==4.32.5"];
 
 /// The folder of the programs.
 pub(crate) fn programs() -> Result<PathBuf> {

@@ -37,6 +37,8 @@ pub(super) async fn repositories(
 #[into_params(parameter_in = Query)]
 pub(super) struct BranchesQuery {
     state: Option<String>,
+    /// The one of this name alone.
+    name: Option<String>,
     limit: Option<u32>,
     #[serde(default)]
     offset: u32,
@@ -58,6 +60,11 @@ pub(super) async fn list(
     let unknown = || WebError::bad_request("`state` is `open`, `merged`, `closed` or `deleted`");
     let state =
         query.state.as_deref().map(|text| BranchState::parse(text).ok_or_else(unknown)).transpose()?;
+    if let Some(branch) = &query.name {
+        let row = web.forge().branch_named(&name, branch).await?;
+        let rows = row.into_iter().filter(|row| state.is_none_or(|state| row.state == state)).collect();
+        return Ok(Json(BranchList { rows, has_more: false }));
+    }
     let limit = query.limit.unwrap_or(BRANCHES_DEFAULT).min(BRANCHES_MAX);
     Ok(Json(web.forge().branches(&name, BranchFilter { state, limit, offset: query.offset }).await?))
 }

@@ -3,6 +3,7 @@
 mod artifacts;
 mod branches;
 mod jobs;
+mod mirror;
 mod nightlies;
 mod people;
 mod queue;
@@ -34,6 +35,8 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(jobs::tests))
         .routes(routes!(artifacts::artifacts))
         .routes(routes!(artifacts::download))
+        .routes(routes!(mirror::mirror))
+        .routes(routes!(mirror::sync))
         .routes(routes!(people::users))
         .routes(routes!(people::tokens))
         .routes(routes!(webhooks::list, webhooks::add))

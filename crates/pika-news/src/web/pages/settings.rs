@@ -32,6 +32,7 @@ struct RepositoryPage {
     repository: String,
     is_public: bool,
     members: Vec<Member>,
+    mirror: Option<crate::store::MirrorState>,
     problem: Option<String>,
     entries: Vec<AuditEntry>,
 }
@@ -138,6 +139,7 @@ async fn repository_page(
         repository: name.to_owned(),
         is_public: viewer.is_public(name),
         members: web.auth().list_members(id).await?,
+        mirror: Some(web.forge().find_mirror(name).await?).filter(|mirror| mirror.status != "none"),
         problem,
         entries: web.auth().list_audit(Some(id), None, ENTRIES_PER_PAGE).await?,
     })

@@ -51,6 +51,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
             visibility: Visibility::default(),
             merge_without_manifest: false,
             rules: Vec::new(),
+            mirror: None,
             nightly: None,
         }],
     }
