@@ -102,13 +102,12 @@ impl Forge {
             message,
             now_ms: now.as_millisecond(),
         };
-        match self.store().begin_nightly(new).await? {
-            BeganNightly::Began => tracing::info!(repository = hosted.config.name, "the nightly has begun"),
-            BeganNightly::Busy => {
-                tracing::info!(repository = hosted.config.name, "the last nightly still runs")
-            }
-            BeganNightly::Done => {}
-        }
+        let said = match self.store().begin_nightly(new).await? {
+            BeganNightly::Began => "the nightly has begun",
+            BeganNightly::Busy => "the last nightly still runs",
+            BeganNightly::Done => return Ok(()),
+        };
+        tracing::info!(repository = hosted.config.name, said);
         self.ci().wake();
         if let Some(branch) = branch {
             let repository = hosted.config.name.clone();
