@@ -282,3 +282,41 @@ impl LaneRun {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(states: &[(&str, bool)]) -> Vec<Lane> {
+        let lane = |(state, is_required): &(&str, bool)| {
+            serde_json::from_value(serde_json::json!({
+                "target": "check", "title": "Check", "is_required": is_required, "state": state, "reason": null,
+                "attempts": [], "of_a_newer_forge": 1,
+            }))
+            .unwrap()
+        };
+        states.iter().map(lane).collect()
+    }
+
+    #[test]
+    fn a_head_ends_by_its_required_lanes_and_an_unknown_word_ends_nothing() {
+        for (state, states, expected) in [
+            ("passed", vec![("passed", true), ("failed", false)], Some(HeadEnd::Passed)),
+            ("failed", vec![("timed_out", true), ("failed", false)], Some(HeadEnd::TimedOut)),
+            ("failed", vec![("timed_out", true), ("failed", true)], Some(HeadEnd::Failed)),
+            ("failed", vec![("timed_out", true), ("missing", true)], Some(HeadEnd::Failed)),
+            ("nothing_required", vec![], Some(HeadEnd::Manifest)),
+            ("infra", vec![("infra", true)], Some(HeadEnd::Infra)),
+            ("running", vec![("running", true)], None),
+            ("of_a_newer_forge", vec![], None),
+        ] {
+            assert_eq!(HeadEnd::of(state, &lanes(&states)), expected, "{state} {states:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_here_is_printed_all_the_same() {
+        let printed = serde_json::to_value(&lanes(&[("passed", true)])[0]).unwrap();
+        assert_eq!(printed["of_a_newer_forge"], 1);
+    }
+}

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::failure::{self, Failure};
 use super::output::{Table, age, duration, json, line, plain, plain_lines};
-use super::{DONE, PlaceArguments, Session, time};
+use super::{DONE, EXIT_CODES, PlaceArguments, Session, time};
 
 /// What is done about branches.
 #[derive(Debug, Subcommand)]
@@ -29,6 +29,7 @@ pub(crate) enum Command {
     /// Show a branch: its head, its lanes, and whether it can be merged
     Show(BranchArguments),
     /// Wait until the head has an outcome, and end with its exit code
+    #[command(after_help = EXIT_CODES)]
     Wait {
         #[command(flatten)]
         branch: BranchArguments,

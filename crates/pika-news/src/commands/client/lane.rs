@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::failure::{self, Failure};
 use super::output::{Table, age, bytes, json, line, plain, plain_lines};
-use super::{DONE, PlaceArguments, Session, time};
+use super::{DONE, EXIT_CODES, PlaceArguments, Session, time};
 
 /// How often is looked for the next job of a run that goes on.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -23,6 +23,7 @@ const BEGIN_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunCommand {
     /// Watch an attempt until it is finished, and end with its exit code
+    #[command(after_help = EXIT_CODES)]
     Watch {
         #[command(flatten)]
         lane: LaneArguments,

@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// The repository [default: that of the working tree's remotes]
     #[arg(long, short = 'R', value_name = "NAME")]
     repository: Option<String>,
-    /// The working tree to act in, unless a call names another [default: the current folder]
+    /// The working tree to act in, unless a call names another
     #[arg(long, value_name = "DIR", default_value = ".")]
     folder: PathBuf,
 }
