@@ -6,6 +6,7 @@
 mod auth;
 mod metrics;
 mod mirror;
+mod nightly;
 mod rules;
 mod secrets;
 mod ssh;
@@ -172,6 +173,8 @@ pub struct RepositoryConfig {
     pub rules: Vec<PushRule>,
     /// Where its branches and tags are pushed to.
     pub mirror: Option<MirrorConfig>,
+    /// When its nightly targets are run, in UTC; never without.
+    pub nightly: Option<jiff::civil::Time>,
 }
 
 impl RepositoryConfig {
@@ -270,6 +273,7 @@ struct RawRepository {
     #[serde(default)]
     rules: Vec<rules::RawRule>,
     mirror: Option<mirror::RawMirror>,
+    nightly: Option<Spanned<String>>,
 }
 
 impl Config {
@@ -502,6 +506,7 @@ impl Checker<'_> {
             let merge_without_manifest = entry.merge_without_manifest;
             let rules = self.rules(entry.rules);
             let mirror = entry.mirror.map(|mirror| self.mirror(mirror, folder));
+            let nightly = self.nightly(entry.nightly);
             repositories.push(RepositoryConfig {
                 name,
                 path,
@@ -510,6 +515,7 @@ impl Checker<'_> {
                 merge_without_manifest,
                 rules,
                 mirror,
+                nightly,
             });
         }
         repositories

@@ -11,6 +11,7 @@ pub(crate) mod health;
 pub mod id;
 mod list;
 mod merge;
+pub mod nightly;
 mod policy;
 pub mod push_rules;
 mod read;

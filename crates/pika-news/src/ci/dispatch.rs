@@ -45,6 +45,13 @@ impl Forge {
         let forge = self.clone();
         self.ci().tasks.spawn(async move {
             tokio::select! {
+                () = forge.keep_nightlies() => {}
+                () = forge.ci().draining.cancelled() => {}
+            }
+        });
+        let forge = self.clone();
+        self.ci().tasks.spawn(async move {
+            tokio::select! {
                 () = forge.maintain() => {}
                 () = forge.ci().draining.cancelled() => {}
             }

@@ -99,6 +99,12 @@ pub(crate) async fn default_manifest(
     })
 }
 
+/// The lanes of a nightly. None is required: what the clock finds guards no merge.
+pub(crate) fn nightly_lanes(manifest: &Manifest) -> Vec<NewLane> {
+    let targets = manifest.targets().iter().filter(|target| target.on.contains(&Trigger::Nightly));
+    targets.map(|target| lane(target, true, false)).collect()
+}
+
 /// A manifest as it was found at a commit.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ReadManifest {

@@ -132,3 +132,14 @@ fn the_examples_of_the_pages_are_configurations() {
         }
     }
 }
+
+#[test]
+fn a_nightly_has_a_time_of_the_day() {
+    let text = |time: &str| format!("data = \"d\"\n[[repositories]]\nname = \"a\"\nnightly = {time:?}\n");
+    let config = parse(&text("03:30")).unwrap();
+    assert_eq!(config.repositories[0].nightly, Some(jiff::civil::time(3, 30, 0, 0)));
+    for wrong in ["25:00", "half past three", ""] {
+        let error = parse(&text(wrong)).unwrap_err();
+        assert!(error.starts_with("pika.toml:4:11: `nightly` is "), "{error}");
+    }
+}

@@ -30,11 +30,19 @@ pub(crate) enum Actor {
     Tutorials,
     /// Sends events to webhooks.
     Webhooks,
+    /// Begins nightlies.
+    Nightlies,
 }
 
 impl Actor {
-    const ALL: [Actor; 5] =
-        [Actor::Scheduler, Actor::Caretaker, Actor::Maintenance, Actor::Tutorials, Actor::Webhooks];
+    const ALL: [Actor; 6] = [
+        Actor::Scheduler,
+        Actor::Caretaker,
+        Actor::Maintenance,
+        Actor::Tutorials,
+        Actor::Webhooks,
+        Actor::Nightlies,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -43,6 +51,7 @@ impl Actor {
             Actor::Maintenance => "maintenance",
             Actor::Tutorials => "tutorials",
             Actor::Webhooks => "webhooks",
+            Actor::Nightlies => "nightlies",
         }
     }
 
@@ -50,6 +59,8 @@ impl Actor {
     fn silence_max(self) -> Duration {
         match self {
             Actor::Scheduler | Actor::Webhooks => Duration::from_secs(120),
+            // It reads a manifest of each repository.
+            Actor::Nightlies => Duration::from_secs(15 * 60),
             // One slow repository after the other.
             Actor::Caretaker => Duration::from_secs(15 * 60),
             Actor::Maintenance => Duration::from_secs(30 * 3600),

@@ -90,7 +90,7 @@ impl Forge {
     }
 
     /// `None`: its repository is no longer configured.
-    fn placed(&self, found: PlacedLaneRun) -> Option<PlacedLaneRunView> {
+    pub(super) fn placed(&self, found: PlacedLaneRun) -> Option<PlacedLaneRunView> {
         let hosted = self.hosted_by_id(found.repository_id)?;
         Some(PlacedLaneRunView {
             repository: hosted.config.name.clone(),

@@ -231,7 +231,7 @@ fn insert_lanes(
     Ok(queued)
 }
 
-fn insert_lane(
+pub(super) fn insert_lane(
     transaction: &Transaction<'_>,
     head: HeadId,
     position: u32,
@@ -261,6 +261,8 @@ pub(super) struct QueuedAttempt<'a> {
     pub(super) rerun_of: Option<&'a str>,
     pub(super) is_failed_only: bool,
     pub(super) not_before_ms: i64,
+    /// The nightly that it belongs to.
+    pub(super) nightly: Option<i64>,
     pub(super) now_ms: i64,
 }
 
@@ -273,6 +275,7 @@ impl QueuedAttempt<'_> {
             rerun_of: None,
             is_failed_only: false,
             not_before_ms: 0,
+            nightly: None,
             now_ms,
         }
     }
@@ -284,8 +287,8 @@ pub(super) fn insert_attempt(
     attempt: &QueuedAttempt<'_>,
 ) -> Result<LaneRunId, StoreError> {
     let sql = "INSERT INTO lane_run (lane_id, attempt, cause, requested_by, rerun_of, is_failed_only, status,
-                                     not_before_ms, queued_at_ms)
-               SELECT ?1, COALESCE(MAX(attempt), 0) + 1, ?2, ?3, ?4, ?5, 'queued', ?6, ?7
+                                     not_before_ms, queued_at_ms, nightly_id)
+               SELECT ?1, COALESCE(MAX(attempt), 0) + 1, ?2, ?3, ?4, ?5, 'queued', ?6, ?7, ?8
                FROM lane_run WHERE lane_id = ?1";
     transaction.prepare_cached(sql)?.execute(params![
         attempt.lane,
@@ -294,7 +297,8 @@ pub(super) fn insert_attempt(
         attempt.rerun_of,
         attempt.is_failed_only,
         attempt.not_before_ms,
-        attempt.now_ms
+        attempt.now_ms,
+        attempt.nightly
     ])?;
     Ok(LaneRunId(transaction.last_insert_rowid()))
 }
@@ -328,7 +332,8 @@ pub(super) struct Superseded<'a> {
     pub(super) now_ms: i64,
 }
 
-/// Cancels what is queued and marks what runs; returns the latter. Tutorials end with the lanes.
+/// Cancels what is queued and marks what runs; returns the latter. Tutorials end with the lanes. Nightlies go on: a branch that
+/// is pushed to all the time would never have one.
 pub(super) fn supersede(
     transaction: &Transaction<'_>,
     stopped: &Superseded<'_>,
@@ -339,7 +344,7 @@ pub(super) fn supersede(
     let sql = format!(
         "UPDATE lane_run SET status = 'finished', outcome = 'cancelled', fault = 'user', message = ?3, waits = NULL,
                              is_superseded = 1, finished_at_ms = ?4
-         WHERE status = 'queued' AND {lanes}"
+         WHERE status = 'queued' AND nightly_id IS NULL AND {lanes}"
     );
     transaction.prepare_cached(&sql)?.execute(params![
         stopped.branch,
@@ -349,7 +354,7 @@ pub(super) fn supersede(
     ])?;
     let sql = format!(
         "UPDATE lane_run SET is_cancel_requested = 1, is_superseded = 1, cancel_message = ?3
-         WHERE status = 'running' AND NOT is_cancel_requested AND {lanes} RETURNING id"
+         WHERE status = 'running' AND NOT is_cancel_requested AND nightly_id IS NULL AND {lanes} RETURNING id"
     );
     let parameters = params![stopped.branch, stopped.except, stopped.message];
     record::list(transaction, &sql, parameters, |row| row.get(0))

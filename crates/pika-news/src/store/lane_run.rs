@@ -262,7 +262,8 @@ impl Store {
             let sql = "UPDATE lane_run SET status = 'finished', outcome = ?3, fault = ?4, message = ?5,
                                            finished_at_ms = ?6, lease_until_ms = NULL, pid = NULL
                        WHERE id = ?1 AND claim = ?2 AND status = 'running'
-                       RETURNING lane_id, is_cancel_requested, is_superseded, rerun_of, is_failed_only, attempt";
+                       RETURNING lane_id, is_cancel_requested, is_superseded, rerun_of, is_failed_only, attempt,
+                                 nightly_id";
             let parameters = params![
                 finish.id,
                 finish.token,
@@ -279,6 +280,7 @@ impl Store {
                     rerun_of: row.get(3)?,
                     is_failed_only: row.get(4)?,
                     attempt: row.get(5)?,
+                    nightly: row.get(6)?,
                 })
             })?;
             ended.map(|ended| follow_up(transaction, &finish, &ended)).transpose()
@@ -328,6 +330,7 @@ impl Store {
                 rerun_of: new.rerun_of.as_ref().map(RunId::as_str),
                 is_failed_only: new.is_failed_only,
                 not_before_ms: 0,
+                nightly: None,
                 now_ms: new.now_ms,
             };
             insert_attempt(transaction, &attempt).map(Some)
@@ -411,6 +414,7 @@ struct Ended {
     rerun_of: Option<String>,
     is_failed_only: bool,
     attempt: u32,
+    nightly: Option<i64>,
 }
 
 fn follow_up(transaction: &Transaction<'_>, finish: &Finish, ended: &Ended) -> Result<Finished, StoreError> {
@@ -428,6 +432,7 @@ fn follow_up(transaction: &Transaction<'_>, finish: &Finish, ended: &Ended) -> R
                 rerun_of: ended.rerun_of.as_deref(),
                 is_failed_only: ended.is_failed_only,
                 not_before_ms: finish.now_ms + delay_ms,
+                nightly: ended.nightly,
                 now_ms: finish.now_ms,
             })?,
             None => None,

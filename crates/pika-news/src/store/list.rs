@@ -50,6 +50,8 @@ pub enum LaneRunsOf {
     Repository(RepositoryId),
     /// Those of one lane, the latest first.
     Lane(LaneId),
+    /// These.
+    These(Vec<LaneRunId>),
     /// Those of these repositories that wait or run, the oldest first.
     Queue(Vec<RepositoryId>),
 }
@@ -156,6 +158,12 @@ impl Store {
                         "lane_run.status <> 'finished' AND branch.repository_id IN ({}) AND lane_run.id > ?1",
                         ids.join(",")
                     );
+                    (tables, place, after.map_or(i64::MIN, |id| id.0), "lane_run.id")
+                }
+                LaneRunsOf::These(runs) => {
+                    let ids: Vec<String> = runs.iter().map(LaneRunId::to_string).collect();
+                    let tables = "lane_run CROSS JOIN lane CROSS JOIN head CROSS JOIN branch";
+                    let place = format!("lane_run.id IN ({}) AND lane_run.id > ?1", ids.join(","));
                     (tables, place, after.map_or(i64::MIN, |id| id.0), "lane_run.id")
                 }
                 LaneRunsOf::Lane(lane) => {

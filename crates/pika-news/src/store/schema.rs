@@ -20,6 +20,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0007_events.sql")),
     M::up(include_str!("migrations/0008_mirror.sql")),
     M::up(include_str!("migrations/0009_webhooks.sql")),
+    M::up(include_str!("migrations/0010_nightlies.sql")),
 ];
 
 /// Brings a database up to date.

@@ -10,6 +10,7 @@ mod hostile;
 mod identity;
 mod matrix;
 mod mirror;
+mod nightlies;
 mod oidc;
 mod resources;
 mod schemathesis;

@@ -4,6 +4,7 @@ mod artifacts;
 mod branches;
 mod jobs;
 mod mirror;
+mod nightlies;
 mod people;
 mod queue;
 mod webhooks;
@@ -29,6 +30,7 @@ pub(super) fn router() -> OpenApiRouter<Web> {
         .routes(routes!(queue::runs_of_branch))
         .routes(routes!(queue::runs_of_repository))
         .routes(routes!(queue::queue))
+        .routes(routes!(nightlies::nightlies))
         .routes(routes!(jobs::jobs))
         .routes(routes!(jobs::tests))
         .routes(routes!(artifacts::artifacts))

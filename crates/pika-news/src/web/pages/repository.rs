@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{as_seen_by, render, time, words};
 use crate::auth::{Action, Principal, Resource, User};
+use crate::forge::nightly::Nightly;
 use crate::forge::state::BranchState;
 use crate::forge::view::{BranchFilter, BranchList, RepositoryView};
 use crate::web::Web;
@@ -35,6 +36,8 @@ struct RepositoryPage {
     tabs: Vec<Tab>,
     state: BranchState,
     list: BranchList,
+    /// The latest, when there are nightlies.
+    nightly: Option<Nightly>,
     offset: u32,
     previous: u32,
     next: u32,
@@ -89,6 +92,7 @@ async fn page(
         tabs,
         state,
         list,
+        nightly: web.forge().nightlies_after(&[name], None, 1).await?.into_iter().next(),
         offset: query.offset,
         previous: query.offset.saturating_sub(BRANCHES_PER_PAGE),
         next: query.offset.saturating_add(BRANCHES_PER_PAGE),

@@ -52,6 +52,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
             merge_without_manifest: false,
             rules: Vec::new(),
             mirror: None,
+            nightly: None,
         }],
     }
 }
@@ -170,8 +171,9 @@ impl Fixture {
 
     /// The same forge after a restart.
     pub(super) async fn restarted(self) -> Fixture {
-        let Fixture { folder, .. } = self;
-        Fixture::open_in(folder, |_| {}).await
+        let Fixture { folder, forge, .. } = self;
+        let config = forge.config().clone();
+        Fixture::open_in(folder, |changed| *changed = config).await
     }
 
     async fn open_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Fixture {
@@ -239,12 +241,18 @@ impl Fixture {
         let claim = Claim { id, token: token.clone(), run_id: run_id(), lease_until_ms: i64::MAX };
         self.forge.store().claim(vec![claim], Vec::new(), 0).await.unwrap();
         if let Some(outcome) = outcome {
-            let fault = (outcome == Outcome::Failed).then_some(Fault::Job);
-            let finish =
-                Finish { id, token, outcome, fault, message: None, retry_delays_ms: Vec::new(), now_ms: 1 };
-            self.forge.store().finish(finish).await.unwrap();
+            self.finish(id, outcome).await;
         }
         id
+    }
+
+    /// Ends what [`Fixture::claim`] has claimed.
+    pub(super) async fn finish(&self, id: LaneRunId, outcome: Outcome) {
+        let token = "claim".to_owned();
+        let fault = (outcome == Outcome::Failed).then_some(Fault::Job);
+        let finish =
+            Finish { id, token, outcome, fault, message: None, retry_delays_ms: Vec::new(), now_ms: 1 };
+        self.forge.store().finish(finish).await.unwrap().unwrap();
     }
 
     pub(super) fn request(&self, method: Method, path: &str) -> axum::http::request::Builder {

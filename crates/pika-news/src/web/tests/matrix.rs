@@ -221,6 +221,7 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/api/v1/runs/{run_id}/jobs/{job}/artifacts/{*path}", Read, ""),
         // Tells of what whoever asks may read, and of nothing else; see `resources`.
         row("GET", "/news/api/v1/queue", SignedIn, ""),
+        row("GET", "/news/api/v1/nightlies", SignedIn, ""),
         row("GET", "/news/api/v1/users", Forge, ""),
         row("GET", "/news/api/v1/tokens", OwnRead, ""),
         row("GET", "/news/api/v1/repositories/{repository}/webhooks", Administer, ""),

@@ -23,11 +23,14 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
 response_schema_conformance,unsupported_method,allow_header_conformance,ignored_auth";
 
+/// Whom requests about users are of. Of its own account it would learn the name, and end its rights.
+const OTHERS: &str = "[[operations]]\ninclude-path-regex = \"/users/\"\nparameters = { name = \"grace\" }\n";
+
 /// What is there, so that not everything that is asked for is missing.
 fn settings(branch: &str, lane_run: &str) -> String {
     format!(
         "[parameters]\nname = \"{REPOSITORY}\"\nrepository = \"{REPOSITORY}\"\nrun_id = \"{}\"\njob = \"unit\"\n\
-         path = \"report.txt\"\nbranch_id = {branch}\nhead_id = 1\nlane_id = 1\nlane_run_id = {lane_run}\n",
+         path = \"report.txt\"\nbranch_id = {branch}\nhead_id = 1\nlane_id = 1\nlane_run_id = {lane_run}\n{OTHERS}",
         run_id()
     )
 }
@@ -40,12 +43,13 @@ async fn no_request_has_an_answer_that_is_not_described() {
     write_pikaci_run_fixture(&fixture.state, b"a log\n", &JobStatus::Failed);
     fs::write(fixture.state.artifacts_dir(&run_id(), &job_id("unit")).join("report.txt"), "all well")
         .unwrap();
+    fixture.auth.ensure_user("grace", false).await.unwrap();
     let token = fixture.auth.create_token(&fixture.user, "used", &Scopes::all(), None).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(server::serve(listener, fixture.router_with_git(), fixture.shutdown.clone()));
     let config = fixture.folder.path().join("schemathesis.toml");
-    for settings in [String::new(), settings(&branch.to_string(), &lane_run.to_string())] {
+    for settings in [OTHERS.to_owned(), settings(&branch.to_string(), &lane_run.to_string())] {
         fs::write(&config, &settings).unwrap();
         let folder = std::env::var_os(PROGRAMS_VARIABLE).map(PathBuf::from).unwrap_or_default();
         let mut command = Command::new(folder.join(PROGRAM));
@@ -83,7 +87,9 @@ async fn no_request_has_an_answer_that_is_not_described() {
         assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     }
     let still = fixture.get_with("/news/api/v1/tokens", token.reveal()).await;
-    assert_eq!(still.status, StatusCode::OK, "the rights were lost, and with them what was to be seen");
+    let audit = fixture.auth.list_audit(None, None, 100).await.unwrap();
+    let lost = audit.iter().filter(|entry| entry.subject == "user ada").map(|entry| &entry.action);
+    assert_eq!(still.status, StatusCode::OK, "the rights were lost: {:?}", lost.collect::<Vec<_>>());
     fixture.shutdown.cancel();
     served.await.unwrap();
 }

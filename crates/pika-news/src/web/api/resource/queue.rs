@@ -80,7 +80,7 @@ pub(super) async fn runs_of_repository(
     read(&web, RunsOf::Repository(&repository), page).await
 }
 
-/// Whose queue is wanted.
+/// Of which repository something is wanted.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct QueueQuery {
@@ -99,14 +99,7 @@ pub(super) async fn queue(
     Query(query): Query<QueueQuery>,
     page: Paged,
 ) -> Result<Runs, ApiError> {
-    if let Some(repository) = &query.repository {
-        must(&viewer, Action::Read, Resource::Repository(repository))?;
-        web.forge().hosted(repository)?;
-    }
-    let is_wanted = |name: &&str| {
-        query.repository.as_ref().is_none_or(|wanted| wanted == name) && viewer.principal.can_read(name)
-    };
-    let names: Vec<&str> = web.forge().repository_names().filter(is_wanted).collect();
+    let names = wanted(&web, &viewer, &query)?;
     read(&web, RunsOf::Queue(&names), page).await
 }
 
@@ -114,4 +107,20 @@ async fn read(web: &Web, of: RunsOf<'_>, page: Paged) -> Result<Runs, ApiError> 
     let after = page.after_number()?.map(LaneRunId);
     let rows = web.forge().lane_runs_after(of, after, page.rows()).await?;
     Ok(page.answer(rows, |row| row.run.id.to_string()))
+}
+
+/// The repositories that are meant, of those that the user may read.
+pub(super) fn wanted<'a>(
+    web: &'a Web,
+    viewer: &Viewer,
+    query: &QueueQuery,
+) -> Result<Vec<&'a str>, ApiError> {
+    if let Some(repository) = &query.repository {
+        must(viewer, Action::Read, Resource::Repository(repository))?;
+        web.forge().hosted(repository)?;
+    }
+    let is_wanted = |name: &&str| {
+        query.repository.as_ref().is_none_or(|wanted| wanted == name) && viewer.principal.can_read(name)
+    };
+    Ok(web.forge().repository_names().filter(is_wanted).collect())
 }
