@@ -5,6 +5,7 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params, params_from_iter};
 
 use super::head::{HeadWithLanes, head_with_lanes, list_attempts, with_lanes};
+use super::lane_run::UNFINISHED;
 use super::record::{self, BRANCH_COLUMNS, HEAD_COLUMNS, LANE_COLUMNS, LANE_RUN_COLUMNS};
 use super::{BranchRecord, LaneRecord, LaneRunRecord, Store, StoreError};
 use crate::forge::id::{BranchId, HeadId, LaneId, LaneRunId, RepositoryId};
@@ -155,10 +156,10 @@ impl Store {
                     let ids: Vec<String> = repositories.iter().map(RepositoryId::to_string).collect();
                     let tables = "lane_run CROSS JOIN lane CROSS JOIN head CROSS JOIN branch";
                     let place = format!(
-                        "lane_run.status <> 'finished' AND branch.repository_id IN ({}) AND lane_run.id > ?1",
+                        "{UNFINISHED} AND branch.repository_id IN ({}) AND +lane_run.id > ?1",
                         ids.join(",")
                     );
-                    (tables, place, after.map_or(i64::MIN, |id| id.0), "lane_run.id")
+                    (tables, place, after.map_or(i64::MIN, |id| id.0), "+lane_run.id")
                 }
                 LaneRunsOf::These(runs) => {
                     let ids: Vec<String> = runs.iter().map(LaneRunId::to_string).collect();
