@@ -129,10 +129,7 @@ fn kill_9_at_twenty_moments_loses_nothing_runs_nothing_twice_at_once_and_leaves_
     merging.join().unwrap();
     let promises = Arc::into_inner(promises).unwrap().into_inner().unwrap();
     let load = (promises.pushed.len(), promises.merged.len());
-    assert!(
-        load.0 > 4 && load.1 > 0,
-        "{load:?} pushes and merges; the moments follow from {seed_of_all}"
-    );
+    assert!(load.0 > 4 && load.1 > 0, "{load:?} pushes and merges; the moments follow from {seed_of_all}");
 
     let repository = forge.repository();
     let git = |arguments: &[&str]| {
