@@ -33,9 +33,11 @@ impl Store {
                 return Ok(Err(Gone::Removed { oldest: before + 1 }));
             }
             let ids: Vec<String> = repositories.iter().map(|(id, _)| id.to_string()).collect();
+            // The index has the order of one repository; of several, it would have all their events sorted first.
+            let mark = if ids.len() > 1 { "+" } else { "" };
             let sql = format!(
                 "SELECT id, at_ms, repository_id, branch_id, kind, detail FROM event
-                 WHERE id > ?1 AND repository_id IN ({}) ORDER BY id LIMIT ?2",
+                 WHERE id > ?1 AND {mark}repository_id IN ({}) ORDER BY id LIMIT ?2",
                 ids.join(",")
             );
             let mut statement = transaction.prepare_cached(&sql)?;

@@ -271,7 +271,7 @@ impl Store {
     ) -> Result<Vec<(DeliveryRecord, WebhookRecord)>, StoreError> {
         self.read(move |transaction| {
             let sql = format!(
-                "{DELIVERY} WHERE id IN (SELECT MIN(id) FROM webhook_delivery
+                "{DELIVERY} WHERE id IN (SELECT MIN(id) FROM webhook_delivery INDEXED BY webhook_delivery_waiting
                  WHERE status = 'waiting' AND not_before_ms <= ?1 GROUP BY webhook_id) ORDER BY id"
             );
             let due = list(transaction, &sql, [now_ms], delivery)?;

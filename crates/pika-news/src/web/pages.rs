@@ -14,6 +14,7 @@ mod repository;
 mod settings;
 mod sign_in;
 mod tokens;
+mod webhooks;
 
 use askama::Template;
 use axum::Router;
@@ -49,6 +50,8 @@ pub(super) fn router(web: &Web) -> Router<Web> {
         .route("/news/{repository}/badge.svg", get(badge::show))
         .route("/news/{repository}/settings", get(settings::repository))
         .route("/news/{repository}/settings/members", post(settings::set_member))
+        .route("/news/{repository}/settings/webhooks", post(webhooks::add))
+        .route("/news/{repository}/settings/webhooks/{webhook_id}/remove", post(webhooks::remove))
         .route("/news/{repository}/branch/{id}", get(branch::show))
         .route("/news/{repository}/branch/{id}/merge", post(branch::merge))
         .route("/news/{repository}/branch/{id}/close", post(branch::close))

@@ -10,12 +10,15 @@ use serde::Deserialize;
 
 use super::{as_seen_by, not_found, render, time};
 use crate::auth::{Account, Action, AuditEntry, Member, Principal, Resource, Role, SshKey, User};
+use crate::forge::webhook::{Delivery, Webhook};
 use crate::web::Web;
 use crate::web::error::{PageError, WebError};
 use crate::web::viewer::{PageViewer, allow};
 
 const ENTRIES_PER_PAGE: u32 = 50;
 const USERS_PER_PAGE: u32 = 200;
+/// As many as a repository may have.
+const WEBHOOKS_SHOWN: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "ssh_keys.html")]
@@ -33,8 +36,17 @@ struct RepositoryPage {
     is_public: bool,
     members: Vec<Member>,
     mirror: Option<crate::store::MirrorState>,
+    webhooks: Vec<WebhookRow>,
+    /// The key of a webhook that was just added.
+    webhook_secret: Option<String>,
     problem: Option<String>,
     entries: Vec<AuditEntry>,
+}
+
+/// A webhook, and what was sent to it last.
+pub(super) struct WebhookRow {
+    webhook: Webhook,
+    latest: Option<Delivery>,
 }
 
 #[derive(Template)]
@@ -123,23 +135,31 @@ pub(super) async fn repository(
     State(web): State<Web>,
     Path(name): Path<String>,
 ) -> Result<Response, PageError> {
-    repository_page(&web, &viewer, &name, None).await.map_err(as_seen_by(&viewer))
+    repository_page(&web, &viewer, &name, None, None).await.map_err(as_seen_by(&viewer))
 }
 
-async fn repository_page(
+pub(super) async fn repository_page(
     web: &Web,
     viewer: &Principal,
     name: &str,
+    webhook_secret: Option<String>,
     problem: Option<String>,
 ) -> Result<Response, PageError> {
     allow(viewer, Action::Administer, Resource::Repository(name))?;
     let id = web.forge().hosted(name)?.id;
+    let mut webhooks = Vec::new();
+    for webhook in web.forge().webhooks_after(name, 0, WEBHOOKS_SHOWN).await? {
+        let latest = web.forge().deliveries_after(name, webhook.id, None, 1).await?.into_iter().next();
+        webhooks.push(WebhookRow { webhook, latest });
+    }
     render(&RepositoryPage {
         user: viewer.user().cloned(),
         repository: name.to_owned(),
         is_public: viewer.is_public(name),
         members: web.auth().list_members(id).await?,
         mirror: Some(web.forge().find_mirror(name).await?).filter(|mirror| mirror.status != "none"),
+        webhooks,
+        webhook_secret,
         problem,
         entries: web.auth().list_audit(Some(id), None, ENTRIES_PER_PAGE).await?,
     })
@@ -167,7 +187,7 @@ pub(super) async fn set_member(
         match set.await.map_err(WebError::from) {
             Ok(()) => Ok(Redirect::to(&format!("/news/{name}/settings")).into_response()),
             Err(error @ (WebError::Refused(..) | WebError::NotFound(_))) => {
-                let page = repository_page(&web, &viewer, &name, Some(error.message())).await?;
+                let page = repository_page(&web, &viewer, &name, None, Some(error.message())).await?;
                 Ok((axum::http::StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
             }
             Err(error) => Err(error.into()),

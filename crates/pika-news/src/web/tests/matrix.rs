@@ -136,6 +136,8 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/{repository}/badge.svg", Read, ""),
         row("GET", "/news/{repository}/settings", Administer, ""),
         row("POST", "/news/{repository}/settings/members", Administer, "user=nobody&role=read"),
+        row("POST", "/news/{repository}/settings/webhooks", Administer, "url=none"),
+        row("POST", "/news/{repository}/settings/webhooks/{webhook_id}/remove", Administer, ""),
         row("GET", "/news/{repository}/branch/{id}", Read, ""),
         row("POST", "/news/{repository}/branch/{id}/merge", Write, FORM_HEAD),
         row("POST", "/news/{repository}/branch/{id}/close", Write, FORM_HEAD),

@@ -20,6 +20,7 @@ use crate::config::{SecretsConfig, WebhooksConfig};
 use crate::secrets::SecretKey;
 
 const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What arrived.
@@ -144,6 +145,13 @@ async fn a_receiver_that_fails_twice_gets_the_event_signed_and_what_happened_is_
     assert_eq!(arrived[3].1, arrived[2].1);
     until(&fixture, hook, |delivery| delivery["id"] == repeated["id"] && delivery["status"] == "delivered")
         .await;
+    let page = fixture.post("/news/sample/settings/webhooks", FORM, "url=ftp://no").await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(page.text().contains("begins with https://") && page.text().contains(&receiver.address));
+    let page = fixture
+        .post("/news/sample/settings/webhooks", FORM, "url=https://example.org&kinds=head.verdict")
+        .await;
+    assert!(page.text().contains("shown this once") && page.text().contains("https://example.org/"));
     // The key is not shown again, and no delivery follows the webhook's end.
     let list = fixture.get(&hooks()).await;
     assert!(!list.text().contains(&secret) && list.json(StatusCode::OK)["items"][0]["id"] == hook);
