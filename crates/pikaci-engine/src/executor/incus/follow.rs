@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::pin::pin;
 use std::time::Duration;
 
 use incus_client::{Client, Error, Exec, ExecOutput, ExecRequest, File as GuestFile, FileKind};
@@ -241,7 +242,16 @@ impl<'a> Follower<'a> {
             // The exit code says nothing that the result does not say.
             return Streamed::Result(report);
         }
-        match timeout_at(self.stop_at, exec.wait()).await {
+        let mut code = pin!(exec.wait());
+        let code = tokio::select! {
+            code = timeout_at(self.stop_at, &mut code) => code,
+            // Then there is no more time than for any other cancel.
+            () = cancel.cancelled(), if !self.is_cancelled => {
+                self.cancelled();
+                timeout_at(self.stop_at, code).await
+            }
+        };
+        match code {
             Ok(Ok(EXIT_REFUSED)) => {
                 let words = String::from_utf8_lossy(&report);
                 Streamed::Refused(format!("the guest has no result: {}", words.trim()))
