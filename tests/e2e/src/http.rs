@@ -107,9 +107,13 @@ impl Client {
     /// `POST` of a JSON document.
     #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Reply {
+        self.try_post(path, body).unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// `POST` of a JSON document, for when the forge may not be there.
+    pub fn try_post(&self, path: &str, body: &Value) -> Result<Reply, ureq::Error> {
         let request = self.request("POST", path).header("content-type", "application/json");
-        let sent = self.agent.run(request.body(body.to_string()).unwrap());
-        sent.and_then(reply).unwrap_or_else(|error| panic!("POST {path}: {error}"))
+        reply(self.agent.run(request.body(body.to_string()).unwrap())?)
     }
 
     /// `PUT` of a JSON document.

@@ -15,6 +15,8 @@ use super::Origin;
 use crate::auth::Secret;
 
 const FILE: &str = "credentials.toml";
+/// Held while the file is changed: two changes at once would lose one.
+const LOCK: &str = "credentials.lock";
 
 /// Why the tokens can't be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +94,7 @@ impl Credentials {
 
     /// Keeps a token, in place of an earlier one of the same forge.
     pub fn keep(&self, origin: &Origin, credential: &Credential) -> Result<(), CredentialsError> {
+        let _lock = self.lock()?;
         let mut entries = self.read()?;
         let Credential { user, token } = credential;
         let entry = Entry { user: user.clone(), token: token.reveal().to_owned() };
@@ -101,12 +104,23 @@ impl Credentials {
 
     /// Forgets a token. `false`: there was none.
     pub fn forget(&self, origin: &Origin) -> Result<bool, CredentialsError> {
+        let _lock = self.lock()?;
         let mut entries = self.read()?;
         let was_there = entries.remove(origin.as_str()).is_some();
         if was_there {
             self.write(&entries)?;
         }
         Ok(was_there)
+    }
+
+    fn lock(&self) -> Result<fs::File, CredentialsError> {
+        let path = self.folder.join(LOCK);
+        let failed = |source| CredentialsError::Io { action: "lock", path: path.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
+        let options = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = options.map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(file)
     }
 
     fn read(&self) -> Result<BTreeMap<String, Entry>, CredentialsError> {
@@ -127,7 +141,6 @@ impl Credentials {
     fn write(&self, entries: &BTreeMap<String, Entry>) -> Result<(), CredentialsError> {
         let path = self.path();
         let failed = |source| CredentialsError::Io { action: "write", path: path.clone(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
         let text = toml::to_string(entries).map_err(|error| failed(io::Error::other(error)))?;
         let temporary = self.folder.join(format!("{FILE}.{}", std::process::id()));
         let written = write_private(&temporary, &text).and_then(|()| fs::rename(&temporary, &path));

@@ -292,3 +292,32 @@ async fn pages_of_branches_follow_each_other_without_gap_the_default_branch_firs
     assert_eq!(list(Some(BranchState::Open), 2, 0).await, [1, 29].map(name));
     assert_eq!(list(Some(BranchState::Open), 2, 1).await, [29, 28].map(name));
 }
+
+#[tokio::test]
+async fn what_waits_or_runs_is_found_without_reading_what_is_finished() {
+    use super::{lane_run, tutorial};
+    let unfinished = format!(
+        "SELECT lane_run.message FROM lane_run CROSS JOIN lane WHERE lane.id = lane_run.lane_id AND {} AND +lane_run.id > 7
+         ORDER BY +lane_run.id LIMIT 9",
+        lane_run::UNFINISHED
+    );
+    let questions = [
+        format!("{} ORDER BY lane_run.id LIMIT 9", lane_run::QUEUED),
+        lane_run::COUNT_QUEUED.to_owned(),
+        format!("{} WHERE {} ORDER BY lane_run.id", lane_run::JOB, lane_run::RUNNING),
+        unfinished,
+        format!("SELECT MIN(not_before_ms) FROM tutorial WHERE {}", tutorial::QUEUED),
+    ];
+    let fixture = fixture().await;
+    for question in questions {
+        let plan = format!("EXPLAIN QUERY PLAN {question}");
+        let steps = fixture.store.read(move |transaction| {
+            let mut statement = transaction.prepare(&plan)?;
+            let steps = statement.query_map([], |row| row.get::<_, String>(3))?;
+            Ok(steps.collect::<Result<Vec<_>, _>>()?)
+        });
+        let steps = steps.await.unwrap();
+        let is_indexed = steps.iter().any(|step| step.contains("_unfinished (status=?)"));
+        assert!(is_indexed && !steps.iter().any(|step| step.starts_with("SCAN")), "{question}: {steps:?}");
+    }
+}

@@ -11,6 +11,9 @@ use super::record;
 use super::{Store, StoreError};
 use crate::forge::id::{BranchId, HeadId, RepositoryId};
 
+/// Waits; said so that the index of what is unfinished is used (see `lane_run`).
+pub(super) const QUEUED: &str = "status <> 'finished' AND status = 'queued'";
+
 /// Where a tutorial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -206,16 +209,19 @@ impl Store {
     ) -> Result<Option<TutorialJob>, StoreError> {
         let token = token.to_owned();
         self.write(move |transaction| {
-            let sql = "UPDATE tutorial SET status = 'running', claim = ?1, lease_until_ms = ?2, started_at_ms = ?3,
+            let sql = format!(
+                "UPDATE tutorial SET status = 'running', claim = ?1, lease_until_ms = ?2, started_at_ms = ?3,
                               tries = tries + 1, attempts = attempts + 1
-                       WHERE head_id = (SELECT head_id FROM tutorial WHERE status = 'queued' AND not_before_ms <= ?3
+                       WHERE head_id = (SELECT head_id FROM tutorial WHERE {QUEUED} AND not_before_ms <= ?3
                                         ORDER BY queued_at_ms, head_id LIMIT 1)
-                       RETURNING head_id, tries";
-            let claimed = record::find(transaction, sql, params![token, lease_until_ms, now_ms], |row| {
+                       RETURNING head_id, tries"
+            );
+            let claimed = record::find(transaction, &sql, params![token, lease_until_ms, now_ms], |row| {
                 Ok((row.get::<_, HeadId>(0)?, row.get::<_, u32>(1)?))
             })?;
             let Some((head_id, tries)) = claimed else { return Ok(None) };
-            let sql = "SELECT branch.id, branch.repository_id FROM head JOIN branch ON branch.id = head.branch_id
+            let sql =
+                "SELECT branch.id, branch.repository_id FROM head JOIN branch ON branch.id = head.branch_id
                        WHERE head.id = ?1";
             let (branch_id, repository_id) =
                 transaction.query_row(sql, [head_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -227,8 +233,8 @@ impl Store {
     /// When the next tutorial that waits for its time is due.
     pub async fn next_tutorial_ms(&self) -> Result<Option<i64>, StoreError> {
         self.read(|transaction| {
-            let sql = "SELECT MIN(not_before_ms) FROM tutorial WHERE status = 'queued'";
-            Ok(transaction.query_row(sql, [], |row| row.get(0))?)
+            let sql = format!("SELECT MIN(not_before_ms) FROM tutorial WHERE {QUEUED}");
+            Ok(transaction.query_row(&sql, [], |row| row.get(0))?)
         })
         .await
     }
@@ -236,8 +242,8 @@ impl Store {
     /// Counts the tutorials that wait.
     pub async fn count_tutorials_queued(&self) -> Result<u32, StoreError> {
         self.read(|transaction| {
-            let sql = "SELECT COUNT(*) FROM tutorial WHERE status = 'queued'";
-            Ok(transaction.query_row(sql, [], |row| row.get(0))?)
+            let sql = format!("SELECT COUNT(*) FROM tutorial WHERE {QUEUED}");
+            Ok(transaction.query_row(&sql, [], |row| row.get(0))?)
         })
         .await
     }
@@ -295,7 +301,7 @@ impl Store {
     pub async fn requeue_tutorials(&self, is_all: bool, now_ms: i64) -> Result<u32, StoreError> {
         self.write(move |transaction| {
             let sql = "UPDATE tutorial SET status = 'queued', claim = NULL, lease_until_ms = NULL
-                       WHERE status = 'running' AND (?1 OR lease_until_ms < ?2)";
+                       WHERE status <> 'finished' AND status = 'running' AND (?1 OR lease_until_ms < ?2)";
             Ok(u32::try_from(transaction.execute(sql, params![is_all, now_ms])?).unwrap_or(u32::MAX))
         })
         .await

@@ -130,6 +130,17 @@ fn a_branch_is_waited_for_explained_and_merged_from_its_working_tree() {
     let (_, text, _) = home.run(&tree, &["branch", "list", "--state", "merged"]);
     assert!(text.lines().nth(1).is_some_and(|line| line.contains("topic")), "{text}");
 
+    // Nothing runs of a manifest that is wrong, and that is what there is to say.
+    tree.branch("wrong", "main").write("pikaci.toml", "version = 1\nbogus = 2\n").commit("Mistype");
+    let mut push = Command::new("git");
+    push.args(["-c", &helper, "push", "--quiet", "origin", "wrong"]).current_dir(tree.path());
+    home.set(&mut push);
+    assert!(push.status().unwrap().success());
+    assert_eq!(home.run(&tree, &["branch", "wait"]).0, 2);
+    let (code, text, _) = home.run(&tree, &["why", "--json"]);
+    let why: Value = serde_json::from_str(&text).unwrap();
+    assert!(code == 0 && why["text"].as_str().is_some_and(|text| text.contains("bogus")), "{code} {text}");
+
     let (code, _, _) = home.run(&tree, &["logout"]);
     assert_eq!((code, home.run(&tree, &["whoami"]).0), (0, 2));
 }

@@ -16,6 +16,7 @@ mod forge_restart;
 mod forge_rules;
 mod forge_safety;
 mod forge_secrets;
+mod forge_storm;
 mod incus_run;
 mod local;
 mod manifest;

@@ -300,11 +300,26 @@ async fn follow(session: &Session, name: &LogName) -> Result<bool, Failure> {
 /// Explains a branch, or one attempt at one of its lanes.
 pub(super) async fn why(arguments: &WhyArguments) -> Result<u8, Failure> {
     let lane = &arguments.lane;
-    // A branch as a whole may have more to say than its lanes.
-    if lane.run.is_none() && lane.lane.is_none() && !lane.place.json {
+    if lane.run.is_none() && lane.lane.is_none() {
         let session = Session::open(&lane.place).await?;
         let branch = session.branch(lane.branch.as_deref()).await?;
-        line(&plain_lines(&summary::failure(&session.client, &branch).await?));
+        let run = lane_to_explain(&branch).and_then(|lane| lane.attempts.first());
+        match run.filter(|_| session.is_json) {
+            Some(run) => json(&session.client.why(run.id).await?)?,
+            // A branch as a whole may have more to say than its lanes: what is wrong with its manifest.
+            None => {
+                let text = summary::failure(&session.client, &branch).await?;
+                match session.is_json {
+                    true => json(&json!({
+                        "branch_id": branch.row.id,
+                        "branch_name": branch.row.name,
+                        "head_oid": branch.head.oid,
+                        "text": text,
+                    }))?,
+                    false => line(&plain_lines(&text)),
+                }
+            }
+        }
         return Ok(DONE);
     }
     let (session, detail) = lane.open().await?;
