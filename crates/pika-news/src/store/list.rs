@@ -147,10 +147,6 @@ impl Store {
         after: Option<LaneRunId>,
         limit: u32,
     ) -> Result<Vec<PlacedLaneRun>, StoreError> {
-        // A query of nothing has no use for the index that it is told to use, and is refused.
-        if matches!(&of, LaneRunsOf::Queue(repositories) if repositories.is_empty()) {
-            return Ok(Vec::new());
-        }
         self.read(move |transaction| {
             let columns: Vec<String> =
                 LANE_RUN_COLUMNS.split(", ").map(|name| format!("lane_run.{name} AS {name}")).collect();
@@ -158,7 +154,6 @@ impl Store {
             let (tables, place, after, order) = match &of {
                 LaneRunsOf::Queue(repositories) => {
                     let ids: Vec<String> = repositories.iter().map(RepositoryId::to_string).collect();
-                    // Of a million attempts a few are unfinished, and those have an index.
                     let tables = "lane_run CROSS JOIN lane CROSS JOIN head CROSS JOIN branch";
                     let place = format!(
                         "{UNFINISHED} AND branch.repository_id IN ({}) AND +lane_run.id > ?1",
