@@ -21,8 +21,8 @@ const DEFAULT_BRANCHES: [&str; 5] = ["origin/HEAD", "origin/main", "origin/maste
 /// Where the page is written when nobody says: in git's own folder, where it is in nobody's way.
 const PAGE: &str = "pika-tutorial.html";
 
-/// How many commits are counted.
-const COMMITS_MAX: usize = 10_000;
+/// How many commits are read, and counted.
+const COMMITS_MAX: usize = 1_000;
 
 /// What to explain.
 #[derive(Debug, clap::Args)]
@@ -161,8 +161,11 @@ async fn about(tree: &WorkTree, base: Option<&Oid>, head: Option<&Oid>) -> Resul
     let title = match &commits[..] {
         [] => String::new(),
         [only] => only.subject.clone(),
-        [..] if branch.is_empty() => format!("{} commits", commits.len()),
-        [..] => format!("{branch}: {} commits", commits.len()),
+        [..] => {
+            let more = if commits.len() == COMMITS_MAX { "+" } else { "" };
+            let place = if branch.is_empty() { String::new() } else { format!("{branch}: ") };
+            format!("{place}{}{more} commits", commits.len())
+        }
     };
     let about = About { repository: name, branch, title, base: id(base), head: id(head), ..About::default() };
     Ok(about.with_commits(commits.into_iter().map(|commit| CommitMessage {
