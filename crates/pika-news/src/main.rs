@@ -23,7 +23,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the repositories of a configuration
-    Serve(ConfigArgument),
+    Serve(commands::serve::Arguments),
     /// Check a configuration, and print every problem with its line
     CheckConfig(ConfigArgument),
     /// Copy a forge into a folder, also while it serves
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         }
     }
     let done = match Arguments::parse().command {
-        Command::Serve(argument) => commands::serve::run(&argument.config),
+        Command::Serve(arguments) => commands::serve::run(&arguments),
         Command::CheckConfig(argument) => commands::check_config::run(&argument.config),
         Command::Backup(arguments) => commands::backup::back_up(&arguments),
         Command::Restore(arguments) => commands::backup::restore(&arguments),

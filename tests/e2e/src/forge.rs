@@ -32,11 +32,13 @@ pub struct TestForgeOptions {
     pub more: String,
     /// More of the repository's own part of it.
     pub after: String,
+    /// More arguments of `serve`.
+    pub arguments: &'static [&'static str],
 }
 
 impl Default for TestForgeOptions {
     fn default() -> TestForgeOptions {
-        TestForgeOptions { slots: 2, drain_s: 2, more: String::new(), after: String::new() }
+        TestForgeOptions { slots: 2, drain_s: 2, more: String::new(), after: String::new(), arguments: &[] }
     }
 }
 
@@ -45,6 +47,7 @@ pub struct TestForge {
     folder: TempDir,
     url: String,
     token: String,
+    arguments: &'static [&'static str],
     process: Option<Process>,
 }
 
@@ -59,7 +62,9 @@ impl TestForge {
     #[track_caller]
     pub fn start_with(options: &TestForgeOptions) -> TestForge {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut forge = TestForge { folder, url: String::new(), token: String::new(), process: None };
+        let arguments = options.arguments;
+        let mut forge =
+            TestForge { folder, url: String::new(), token: String::new(), arguments, process: None };
         for _ in 0..START_ATTEMPTS {
             // Somebody may take the port before the forge does: then another one.
             let port = free_port();
@@ -272,7 +277,7 @@ impl TestForge {
 
     fn write_config(&self, port: u16, options: &TestForgeOptions) {
         let mut text = String::new();
-        let TestForgeOptions { slots, drain_s, more, after } = options;
+        let TestForgeOptions { slots, drain_s, more, after, arguments: _ } = options;
         writeln!(text, "data = \"data\"\nlisten = \"127.0.0.1:{port}\"").unwrap();
         writeln!(text, "[ci]\npikaci = {:?}\nslots = {slots}\ndrain_s = {drain_s}", programs::pikaci())
             .unwrap();
@@ -284,7 +289,8 @@ impl TestForge {
     /// Starts the process and waits until it answers. False when it ended instead.
     fn try_start(&mut self) -> bool {
         let mut command = self.command(&["serve", "--config"]);
-        let mut process = Process::start(command.arg(self.config()), &self.folder.path().join("forge.log"));
+        command.arg(self.config()).args(self.arguments);
+        let mut process = Process::start(&mut command, &self.folder.path().join("forge.log"));
         let stranger = self.stranger();
         let is_ready = eventually("the forge answers", || match stranger.try_get("/news") {
             Ok(_) => Some(true),

@@ -33,9 +33,31 @@ use tracing_subscriber::EnvFilter;
 const HTTP_DEADLINE: Duration = Duration::from_secs(5);
 const LOG_VARIABLE: &str = "PIKA_NEWS_LOG";
 
+/// What to serve, and how to tell of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// How the log is written to the standard error: for people, or one JSON object a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
 /// Serves a configuration.
-pub(crate) fn run(file: &Path) -> Result<()> {
-    let config = Config::load(file)?;
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let config = Config::load(&arguments.config)?;
+    if matches!(arguments.log_format, LogFormat::Json) {
+        let log = tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter());
+        log.with_writer(std::io::stderr).init();
+    }
     super::runtime()?.block_on(async {
         let server = Server::open(config).await?;
         println!("pika-news serves {}/news", server.public_url());
@@ -70,10 +92,9 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) async fn open(mut config: Config) -> Result<Server> {
-        let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
         // Fails only when it was done before.
         let _ = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            .with_env_filter(filter())
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal())
             .try_init();
@@ -199,6 +220,11 @@ impl Server {
         hooks.await?;
         Ok(())
     }
+}
+
+/// What is logged: as the variable says, else all but the details.
+fn filter() -> EnvFilter {
+    EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 /// Tells systemd, when it has started us, that the forge serves, and then that it still does. A forge of which a part has hung

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{TestForge, processes_with_argument, resident_bytes_max};
+use e2e::{TestForge, TestForgeOptions, processes_with_argument, resident_bytes_max};
 
 use crate::manifest::{WAITS, endless, of_jobs, unique_seconds};
 
@@ -92,4 +92,21 @@ fn a_hundred_megabytes_of_log_with_a_broken_byte_cost_neither_page_nor_memory() 
     assert_eq!(streamed.chars().count() as u64, size);
     let used = resident_bytes_max(forge.process().pid());
     assert!(used < 96 * 1024 * 1024, "the forge used {used} bytes");
+}
+
+#[test]
+fn a_log_in_json_has_one_object_a_line() {
+    let mut forge = TestForge::start_with(&TestForgeOptions {
+        arguments: &["--log-format", "json"],
+        ..TestForgeOptions::default()
+    });
+    assert!(forge.terminate().success());
+    let log = forge.log();
+    let lines =
+        log.lines().filter(|line| !line.starts_with("pika-news serves") && !line.starts_with("sign in"));
+    let lines: Vec<serde_json::Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    assert!(lines.iter().any(|line| line["message"] == "draining"), "{lines:?}");
+    assert!(lines.iter().all(|line| line["level"].is_string() && line["message"].is_string()), "{lines:?}");
 }
