@@ -8,6 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderName};
 use sha2::Sha256;
 
 use super::address::{PublicResolver, check_url};
+use crate::outgoing;
 use crate::store::DeliveryRecord;
 
 /// For the connection, the request and the head of the answer together.
@@ -36,27 +37,8 @@ pub(super) struct Failed {
 
 impl Sender {
     pub(super) fn new(allow_private: bool) -> Result<Sender, reqwest::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut client = reqwest::Client::builder()
-            .user_agent(concat!("pika-news/", env!("CARGO_PKG_VERSION")))
-            // Where it leads was not looked at.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(Arc::new(PublicResolver { allow_private }))
-            .timeout(DEADLINE);
-        if let Ok(builder) = builder {
-            use rustls_platform_verifier::BuilderVerifierExt as _;
-            // Without certificates of the system, nobody can be trusted over TLS.
-            let tls = match builder.clone().with_platform_verifier() {
-                Ok(builder) => builder.with_no_client_auth(),
-                Err(_) => {
-                    builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
-                }
-            };
-            client = client.tls_backend_preconfigured(tls);
-        }
+        let resolver = Arc::new(PublicResolver { allow_private });
+        let client = outgoing::builder(DEADLINE, true).dns_resolver(resolver);
         Ok(Sender { http: client.build()?, allow_private })
     }
 
