@@ -13,6 +13,7 @@ use pika_git::{BranchName, Oid, Push};
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{Implementation, ServerCapabilities, ServerConfig};
 use rmcp::{ServerHandler, ServiceExt as _, tool, tool_handler, tool_router};
+use tokio_util::sync::CancellationToken;
 
 use crate::client::log::LogName;
 use crate::client::model::{Branch, HeadEnd};
@@ -155,7 +156,11 @@ impl Agent {
             it. When the time is over first, the answer says `still running`; call again.",
         annotations(read_only_hint = true)
     )]
-    async fn wait_for_branch(&self, Parameters(request): Parameters<WaitRequest>) -> Answer {
+    async fn wait_for_branch(
+        &self,
+        Parameters(request): Parameters<WaitRequest>,
+        given_up: CancellationToken,
+    ) -> Answer {
         let session = self.open(&request.place).await?;
         let named = request.branch.as_deref();
         let branch = session.branch(named).await.map_err(told)?;
@@ -164,7 +169,12 @@ impl Agent {
             None => session.checked_out_head(named).await.map_err(told)?,
         };
         let timeout = Duration::from_secs(request.timeout_s.unwrap_or(WAIT_DEFAULT_S).min(WAIT_MAX_S));
-        let end = wait_for_head(&session.client, &branch, head.as_deref(), Some(timeout), |_| {}).await;
+        let waits = wait_for_head(&session.client, &branch, head.as_deref(), Some(timeout), |_| {});
+        let end = tokio::select! {
+            end = waits => end,
+            // The client's own time is over, or its user has lost patience.
+            () = given_up.cancelled() => return Err("the wait was given up".to_owned()),
+        };
         match end.map_err(told)? {
             WaitEnd::Ended(HeadEnd::Passed, branch) => Ok(format!("green: passed\n\n{}", shown(&branch))),
             WaitEnd::Ended(end, branch) => {

@@ -1,4 +1,4 @@
-//! The forge is killed again and again while branches are pushed, tested, explained and merged: lessons 8, 11 and 19.
+//! The forge is killed again and again while branches are pushed, tested, explained and merged: nothing is lost, nothing runs twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
