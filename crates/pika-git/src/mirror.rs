@@ -4,9 +4,8 @@
 //! over there is what was seen there, and no more of it at once than the caller allows; nothing is followed elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::command::Call;
@@ -163,20 +162,24 @@ impl MirrorTarget {
                 .variable("PIKA_MIRROR_USERNAME", username)
                 .variable("PIKA_MIRROR_PASSWORD_FILE", password_file),
             MirrorCredential::SshKey { key_file, known_hosts_file } => {
-                let mut command = OsString::from("ssh -o BatchMode=yes -o IdentitiesOnly=yes -F none");
-                command.push(" -o StrictHostKeyChecking=yes -o UserKnownHostsFile=");
-                command.push(quoted(known_hosts_file));
-                command.push(" -i ");
-                command.push(quoted(key_file));
-                call.variable("GIT_SSH_COMMAND", command)
+                let options = "-F none -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes";
+                // ssh itself takes an unquoted value for a list of files.
+                let known_hosts = word(&format!("UserKnownHostsFile=\"{}\"", plain(known_hosts_file)));
+                let key = word(&plain(key_file));
+                call.variable("GIT_SSH_COMMAND", format!("ssh {options} -o {known_hosts} -i {key}"))
             }
         }
     }
 }
 
-/// A path as one word of a shell.
-fn quoted(path: &std::path::Path) -> OsString {
-    format!("'{}'", path.to_string_lossy().replace('\'', "'\\''")).into()
+/// A path as ssh takes it: what stands after a percent sign would be replaced (ssh_config(5), "TOKENS").
+fn plain(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%%")
+}
+
+/// A text as one word of a shell.
+fn word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 impl Mirrored {

@@ -11,6 +11,7 @@ mod demo;
 mod forge_git;
 mod forge_live;
 mod forge_merge;
+mod forge_mirror;
 mod forge_push;
 mod forge_restart;
 mod forge_rules;
