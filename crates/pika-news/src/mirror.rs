@@ -6,9 +6,10 @@
 mod statuses;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pika_git::{GitError, Mirrored};
+use statuses::Told;
 
 use crate::config::MirrorConfig;
 use crate::forge::{Forge, ForgeError, Hosted};
@@ -18,6 +19,8 @@ use crate::store::{MirrorRound, MirrorState, StoreError};
 const SETTLE: Duration = Duration::from_millis(300);
 /// How long is waited after the first failure; each further one doubles it.
 const RETRY_FIRST: Duration = Duration::from_secs(5);
+/// How long is waited after the first time that the host of the statuses took none; each further one doubles it.
+const TELL_AGAIN_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 /// How long somebody who asks for a round waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,17 +66,17 @@ impl Forge {
 
     async fn keep_mirror(&self, hosted: &Hosted) {
         let Some(config) = &hosted.config.mirror else { return };
-        let mut mirrored = None;
+        let mut keeping = Keeping::default();
         loop {
-            let pause = match self.mirror_once(hosted, config, &mut mirrored).await {
-                Ok(pause) => pause,
+            let rest = match self.mirror_once(hosted, config, &mut keeping).await {
+                Ok(rest) => rest,
                 Err(error) => {
                     tracing::error!(repository = hosted.config.name, %error, "the mirror's state could not be kept");
                     RETRY_FIRST
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep(pause) => mirrored = None,
+                () = tokio::time::sleep(rest) => {}
                 () = hosted.moved.notified() => tokio::time::sleep(SETTLE).await,
             }
         }
@@ -84,7 +87,7 @@ impl Forge {
         &self,
         hosted: &Hosted,
         config: &MirrorConfig,
-        mirrored: &mut Option<u64>,
+        keeping: &mut Keeping,
     ) -> Result<Duration, StoreError> {
         let state = self.store().ensure_mirror(hosted.id).await?;
         // After a failure, what is pushed meanwhile does not hurry it.
@@ -94,36 +97,59 @@ impl Forge {
                 return Ok(Duration::from_millis(left.cast_unsigned()));
             }
         }
-        let found = hosted.git.fingerprint_references().await;
-        let is_same = found.as_ref().is_ok_and(|found| Some(*found) == *mirrored);
-        if !is_same || hosted.is_mirror_wanted() {
+        let found = hosted.git.fingerprint_references().await.ok();
+        let is_late = keeping.same_at.is_none_or(|at| at.elapsed() >= config.interval);
+        if is_late || found.is_none() || found != keeping.mirrored || hosted.is_mirror_wanted() {
             hosted.set_mirror_wanted(false);
             self.store().begin_mirror(hosted.id, self.now_ms()).await?;
-            let done = hosted.git.mirror(&config.target).await;
-            let failures = state.failures;
-            let round = round_of(done);
-            let rest = retry_after(failures);
+            let round = round_of(hosted.git.mirror(&config.target).await);
             let is_failed = round.status == "failed";
-            let next_try_at_ms = is_failed
-                .then(|| self.now_ms().saturating_add(i64::try_from(rest.as_millis()).unwrap_or(i64::MAX)));
+            let rest = later(RETRY_FIRST, state.failures);
+            let next_ms = self.now_ms().saturating_add(i64::try_from(rest.as_millis()).unwrap_or(i64::MAX));
             if let Some(message) = &round.message {
                 tracing::warn!(repository = hosted.config.name, message, "the mirror is not the same");
             }
-            let round = MirrorRound { next_try_at_ms, ..round };
+            let round = MirrorRound { next_try_at_ms: is_failed.then_some(next_ms), ..round };
             self.store().finish_mirror(hosted.id, round, self.now_ms()).await?;
             hosted.mirror_rounds.send_modify(|rounds| *rounds += 1);
             if is_failed {
                 return Ok(rest);
             }
-            *mirrored = found.ok();
+            (keeping.mirrored, keeping.same_at) = (found, Some(Instant::now()));
         }
-        let rest = self.tell_statuses(hosted, config).await?;
-        Ok(rest.unwrap_or(config.interval).min(config.interval))
+        let until_late =
+            keeping.same_at.map_or(Duration::ZERO, |at| config.interval.saturating_sub(at.elapsed()));
+        let Some(statuses) = &config.statuses else { return Ok(until_late) };
+        if let Some(at) = keeping.tell_at.filter(|at| *at > Instant::now()) {
+            return Ok(until_late.min(at - Instant::now()));
+        }
+        let refusals = std::mem::take(&mut keeping.refusals);
+        match self.tell_statuses(hosted, statuses).await? {
+            Told::All => Ok(until_late),
+            Told::Part => Ok(Duration::ZERO),
+            Told::Refused => {
+                let rest = later(TELL_AGAIN_FIRST, refusals);
+                (keeping.refusals, keeping.tell_at) = (refusals + 1, Some(Instant::now() + rest));
+                Ok(until_late.min(rest))
+            }
+        }
     }
 }
 
-fn retry_after(failures: u32) -> Duration {
-    RETRY_FIRST.saturating_mul(2_u32.saturating_pow(failures.min(16))).min(RETRY_MAX)
+/// What is known of a mirror between its rounds.
+#[derive(Default)]
+struct Keeping {
+    /// Which references it was given last, and when.
+    mirrored: Option<u64>,
+    same_at: Option<Instant>,
+    /// How often in a row the host of the statuses took none, and before when it is not asked again.
+    refusals: u32,
+    tell_at: Option<Instant>,
+}
+
+/// So long is waited after so many failures before.
+fn later(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures.min(16))).min(RETRY_MAX)
 }
 
 fn round_of(done: Result<Mirrored, GitError>) -> MirrorRound {
@@ -167,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_failed_is_tried_later_and_later() {
-        let waits: Vec<u64> = [0, 1, 2, 30].map(|failures| retry_after(failures).as_secs()).to_vec();
+        let waits: Vec<u64> = [0, 1, 2, 30].map(|failures| later(RETRY_FIRST, failures).as_secs()).to_vec();
         assert_eq!(waits, [5, 10, 20, 3600]);
     }
 

@@ -7,8 +7,7 @@ use pikaci::{Fault, Outcome};
 use serde::Serialize;
 use serde_json::json;
 
-use super::RETRY_FIRST;
-use crate::config::{MirrorConfig, StatusHost, StatusesConfig};
+use crate::config::{StatusHost, StatusesConfig};
 use crate::forge::event::{Event, EventKind};
 use crate::forge::state::HeadState;
 use crate::forge::{Forge, Hosted};
@@ -44,6 +43,16 @@ enum State {
     Error,
 }
 
+/// How far a host was told.
+pub(super) enum Told {
+    /// Of everything.
+    All,
+    /// There is more.
+    Part,
+    /// It took none, and may do so later.
+    Refused,
+}
+
 /// Why a state was not taken.
 enum Refusal {
     /// It may be later.
@@ -53,13 +62,12 @@ enum Refusal {
 }
 
 impl Forge {
-    /// Tells what has happened since the last time. `Some`: it is to be tried again then.
+    /// Tells what has happened since the last time.
     pub(super) async fn tell_statuses(
         &self,
         hosted: &Hosted,
-        config: &MirrorConfig,
-    ) -> Result<Option<Duration>, StoreError> {
-        let Some(statuses) = &config.statuses else { return Ok(None) };
+        statuses: &StatusesConfig,
+    ) -> Result<Told, StoreError> {
         let state = self.store().ensure_mirror(hosted.id).await?;
         let name = hosted.config.name.clone();
         let read = self.store().list_events(vec![(hosted.id, name)], state.told_event, EVENTS_MAX).await?;
@@ -67,7 +75,7 @@ impl Forge {
             // What is no longer kept can't be told; it is old.
             let (_, latest) = self.store().event_bounds().await?;
             self.store().note_statuses(hosted.id, latest, None).await?;
-            return Ok(Some(Duration::ZERO));
+            return Ok(Told::All);
         };
         let mut problem = None;
         for status in latest_of(events.events.iter().filter_map(|event| self.status_of(event))) {
@@ -81,7 +89,7 @@ impl Forge {
                         "commits could not be told their state"
                     );
                     self.store().note_statuses(hosted.id, state.told_event, Some(message)).await?;
-                    return Ok(Some(RETRY_FIRST * 2));
+                    return Ok(Told::Refused);
                 }
             }
         }
@@ -89,7 +97,7 @@ impl Forge {
             let kept = problem.or_else(|| state.statuses_message.filter(|_| events.events.is_empty()));
             self.store().note_statuses(hosted.id, events.position, kept).await?;
         }
-        Ok(events.has_more.then_some(Duration::ZERO))
+        Ok(if events.has_more { Told::Part } else { Told::All })
     }
 
     fn status_of(&self, event: &Event) -> Option<Status> {
