@@ -13,7 +13,7 @@ pub(crate) mod select;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ pub struct PikaciProgram {
 
 /// The state of the scheduler, shared by everything that runs lanes.
 pub struct Ci {
-    config: CiConfig,
+    config: RwLock<Arc<CiConfig>>,
     pikaci: PikaciProgram,
     wake: Notify,
     live: Mutex<HashMap<LaneRunId, Live>>,
@@ -67,7 +67,7 @@ impl Ci {
     /// Makes a scheduler that runs nothing yet.
     pub fn new(config: CiConfig, pikaci: PikaciProgram) -> Ci {
         Ci {
-            config,
+            config: RwLock::new(Arc::new(config)),
             pikaci,
             wake: Notify::new(),
             live: Mutex::new(HashMap::new()),
@@ -75,6 +75,16 @@ impl Ci {
             leaving: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// How lanes are run now.
+    pub(crate) fn config(&self) -> Arc<CiConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs lanes otherwise from now on.
+    pub(crate) fn set_config(&self, config: CiConfig) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
     /// Makes the scheduler look at the queue now.

@@ -7,6 +7,7 @@ mod auth;
 mod metrics;
 mod mirror;
 mod nightly;
+mod reload;
 mod rules;
 mod secrets;
 mod ssh;

@@ -16,6 +16,7 @@ mod policy;
 pub mod push_rules;
 mod read;
 mod receive_push;
+mod reload;
 mod secret;
 pub mod state;
 pub mod tutorial;
@@ -25,18 +26,20 @@ pub mod webhook;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
 use pika_git::{BranchName, Git, Repository};
 use pika_tutorial::SettingsError;
 use pikaci::StateRoot;
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use act::RerunScope;
 pub use error::ForgeError;
 pub use list::RunsOf;
 pub use receive_push::RefUpdate;
+pub use reload::Reloaded;
 pub use secret::SECRET_BYTES_MAX;
 
 use crate::ci::Ci;
@@ -67,19 +70,42 @@ pub struct Forge {
 }
 
 struct Inner {
-    config: Config,
+    git: Git,
+    /// What is configured, and what is served of it: the two are replaced together.
+    configured: RwLock<Configured>,
+    /// Held while the two are made anew.
+    reloading: tokio::sync::Mutex<()>,
+    /// Why the configuration that was read last is not, or not wholly, the one that holds.
+    config_problem: Mutex<Option<String>>,
     store: Store,
     clock: Clock,
-    repositories: BTreeMap<String, Arc<Hosted>>,
     changes: broadcast::Sender<Change>,
     ci: Ci,
     tutorials: Tutorials,
     webhooks: Webhooks,
     progress: health::Progress,
+    stage: watch::Sender<Stage>,
     secret_key: Option<SecretKey>,
 }
 
-/// One repository that the forge serves.
+/// How far the forge has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing runs.
+    Open,
+    /// What an earlier forge has left is taken up.
+    Starting,
+    /// All parts go round.
+    Started,
+}
+
+#[derive(Clone)]
+struct Configured {
+    config: Arc<Config>,
+    repositories: Arc<BTreeMap<String, Arc<Hosted>>>,
+}
+
+/// One repository that the forge serves, as it is configured now.
 pub(crate) struct Hosted {
     pub(crate) id: RepositoryId,
     pub(crate) config: RepositoryConfig,
@@ -88,6 +114,15 @@ pub(crate) struct Hosted {
     /// Who may move which reference.
     pub(crate) rules: PushRules,
     pub(crate) state_root: StateRoot,
+    /// What outlives a change of the configuration.
+    pub(crate) live: Arc<HostedLive>,
+    /// Set when the repository is configured otherwise, or no longer.
+    pub(crate) replaced: CancellationToken,
+}
+
+/// What a repository's configuration has no part in.
+#[derive(Default)]
+pub(crate) struct HostedLive {
     /// Held while refs are compared with branches, and while one is merged.
     pub(crate) refs: tokio::sync::Mutex<()>,
     /// Told when a reference may have moved, or something else is to be told to the mirror.
@@ -96,8 +131,10 @@ pub(crate) struct Hosted {
     mirror_wanted: AtomicBool,
     /// How many rounds of the mirror are over.
     pub(crate) mirror_rounds: watch::Sender<u64>,
+    /// Held by who keeps the mirror.
+    pub(crate) mirroring: tokio::sync::Mutex<()>,
     /// Why the refs could not be compared lately.
-    pub(crate) problem: Mutex<Option<String>>,
+    problem: Mutex<Option<String>>,
 }
 
 impl Hosted {
@@ -106,19 +143,19 @@ impl Hosted {
     }
 
     pub(crate) fn is_mirror_wanted(&self) -> bool {
-        self.mirror_wanted.load(Ordering::Relaxed)
+        self.live.mirror_wanted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_mirror_wanted(&self, is_wanted: bool) {
-        self.mirror_wanted.store(is_wanted, Ordering::Relaxed);
+        self.live.mirror_wanted.store(is_wanted, Ordering::Relaxed);
     }
 
     pub(crate) fn find_problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.live.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn set_problem(&self, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        *self.live.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }
 
@@ -138,7 +175,7 @@ impl Forge {
     ) -> Result<Forge, ForgeError> {
         let mut repositories = BTreeMap::new();
         for repository in &config.repositories {
-            let hosted = open_repository(git, repository, &store, &clock).await?;
+            let hosted = open_repository(git, repository, &store, &clock, None).await?;
             repositories.insert(repository.name.clone(), Arc::new(hosted));
         }
         let secret_key = secret::load_key(config.secrets.key_file.as_deref())?;
@@ -147,23 +184,37 @@ impl Forge {
         let tutorials = Tutorials::new(&config.tutorial).map_err(unusable)?;
         Ok(Forge {
             inner: Arc::new(Inner {
-                config,
+                git: git.clone(),
+                configured: RwLock::new(Configured {
+                    config: Arc::new(config),
+                    repositories: Arc::new(repositories),
+                }),
+                reloading: tokio::sync::Mutex::new(()),
+                config_problem: Mutex::new(None),
                 store,
                 clock,
-                repositories,
                 changes,
                 ci,
                 tutorials,
                 webhooks: Webhooks::default(),
                 progress: health::Progress::default(),
+                stage: watch::Sender::new(Stage::Open),
                 secret_key,
             }),
         })
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.inner.config
+    /// The configuration that holds now.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.configured().config)
+    }
+
+    fn configured(&self) -> RwLockReadGuard<'_, Configured> {
+        self.inner.configured.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn by_name(&self) -> Arc<BTreeMap<String, Arc<Hosted>>> {
+        Arc::clone(&self.configured().repositories)
     }
 
     /// The database.
@@ -187,31 +238,32 @@ impl Forge {
     }
 
     /// The names of the repositories, sorted.
-    pub fn repository_names(&self) -> impl Iterator<Item = &str> {
-        self.inner.repositories.keys().map(String::as_str)
+    pub fn repository_names(&self) -> Vec<String> {
+        self.by_name().keys().cloned().collect()
     }
 
     /// Finds the repository at this path: what a hook knows.
-    pub fn find_repository_at(&self, path: &Path) -> Option<&str> {
+    pub fn find_repository_at(&self, path: &Path) -> Option<String> {
         let is_at = |hosted: &Hosted| {
             hosted.config.path == path || hosted.config.path.canonicalize().is_ok_and(|found| found == path)
         };
-        let found = self.inner.repositories.iter().find(|(_, hosted)| is_at(hosted));
-        found.map(|(name, _)| name.as_str())
+        let repositories = self.by_name();
+        let found = repositories.iter().find(|(_, hosted)| is_at(hosted));
+        found.map(|(name, _)| name.clone())
     }
 
-    pub(crate) fn hosted(&self, name: &str) -> Result<&Arc<Hosted>, ForgeError> {
-        let found = self.inner.repositories.get(name);
+    pub(crate) fn hosted(&self, name: &str) -> Result<Arc<Hosted>, ForgeError> {
+        let found = self.configured().repositories.get(name).cloned();
         found.ok_or_else(|| ForgeError::not_found(format!("repository {name:?}")))
     }
 
-    pub(crate) fn all_hosted(&self) -> impl Iterator<Item = &Arc<Hosted>> {
-        self.inner.repositories.values()
+    pub(crate) fn all_hosted(&self) -> Vec<Arc<Hosted>> {
+        self.by_name().values().cloned().collect()
     }
 
     /// Finds a repository by its number; `None` when it is no longer configured.
-    pub(crate) fn hosted_by_id(&self, id: RepositoryId) -> Option<&Arc<Hosted>> {
-        self.all_hosted().find(|hosted| hosted.id == id)
+    pub(crate) fn hosted_by_id(&self, id: RepositoryId) -> Option<Arc<Hosted>> {
+        self.by_name().values().find(|hosted| hosted.id == id).cloned()
     }
 
     pub(crate) fn ci(&self) -> &Ci {
@@ -230,6 +282,10 @@ impl Forge {
         &self.inner.progress
     }
 
+    pub(crate) fn stage(&self) -> &watch::Sender<Stage> {
+        &self.inner.stage
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         (self.inner.clock)()
     }
@@ -241,7 +297,7 @@ impl Forge {
     /// Tells the listeners. Nobody listening is fine.
     pub(crate) fn announce(&self, change: Change) {
         if let Ok(hosted) = self.hosted(&change.repository) {
-            hosted.moved.notify_one();
+            hosted.live.moved.notify_one();
         }
         let _ = self.inner.changes.send(change);
     }
@@ -252,6 +308,7 @@ async fn open_repository(
     config: &RepositoryConfig,
     store: &Store,
     clock: &Clock,
+    before: Option<&Hosted>,
 ) -> Result<Hosted, ForgeError> {
     let problem = |error: pika_git::BranchNameError| ForgeError::Invalid { problem: error.to_string() };
     let default_branch = BranchName::parse(&config.default_branch).map_err(problem)?;
@@ -268,11 +325,8 @@ async fn open_repository(
         default_branch,
         git,
         state_root: StateRoot::new(pikaci_state_root(config)),
-        refs: tokio::sync::Mutex::new(()),
-        moved: tokio::sync::Notify::new(),
-        mirror_wanted: AtomicBool::new(false),
-        mirror_rounds: watch::Sender::new(0),
-        problem: Mutex::new(None),
+        live: before.map_or_else(Default::default, |before| Arc::clone(&before.live)),
+        replaced: CancellationToken::new(),
     })
 }
 

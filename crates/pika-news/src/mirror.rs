@@ -30,9 +30,21 @@ const REJECTED_LISTED: usize = 5;
 impl Forge {
     /// Begins to keep the mirrors, each by itself, until the forge drains.
     pub(crate) fn start_mirrors(&self) {
-        for hosted in self.all_hosted().filter(|hosted| hosted.config.mirror.is_some()) {
+        for hosted in self.all_hosted() {
+            self.start_mirror(&hosted);
+        }
+    }
+
+    /// Begins to keep the mirror of a repository, if it has one, until it is configured otherwise.
+    pub(crate) fn start_mirror(&self, hosted: &Arc<Hosted>) {
+        if hosted.config.mirror.is_some() {
             let (forge, hosted) = (self.clone(), Arc::clone(hosted));
-            self.ci().spawn_until_drain(async move { forge.keep_mirror(&hosted).await });
+            self.ci().spawn_until_drain(async move {
+                tokio::select! {
+                    () = forge.keep_mirror(&hosted) => {}
+                    () = hosted.replaced.cancelled() => {}
+                }
+            });
         }
     }
 
@@ -49,13 +61,14 @@ impl Forge {
     pub async fn sync_mirror(&self, repository: &str) -> Result<MirrorState, ForgeError> {
         let hosted = self.hosted(repository)?;
         if hosted.config.mirror.is_none() {
-            let remedy = "configure one with [repositories.mirror], and start the forge again";
+            let remedy =
+                "configure one with [repositories.mirror], and let the forge read its configuration again";
             return Err(ForgeError::refused(format!("{repository} has no mirror; {remedy}")));
         }
         self.find_mirror(repository).await?;
-        let mut rounds = hosted.mirror_rounds.subscribe();
+        let mut rounds = hosted.live.mirror_rounds.subscribe();
         hosted.set_mirror_wanted(true);
-        hosted.moved.notify_one();
+        hosted.live.moved.notify_one();
         let is_over = async {
             // One that had begun before may end first; it has not taken the wish.
             while rounds.changed().await.is_ok() && hosted.is_mirror_wanted() {}
@@ -66,6 +79,8 @@ impl Forge {
 
     async fn keep_mirror(&self, hosted: &Hosted) {
         let Some(config) = &hosted.config.mirror else { return };
+        // Whoever kept it by an earlier configuration ends first.
+        let _one = hosted.live.mirroring.lock().await;
         let mut keeping = Keeping::default();
         loop {
             let rest = match self.mirror_once(hosted, config, &mut keeping).await {
@@ -77,7 +92,7 @@ impl Forge {
             };
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
-                () = hosted.moved.notified() => tokio::time::sleep(SETTLE).await,
+                () = hosted.live.moved.notified() => tokio::time::sleep(SETTLE).await,
             }
         }
     }
@@ -111,7 +126,7 @@ impl Forge {
             }
             let round = MirrorRound { next_try_at_ms: is_failed.then_some(next_ms), ..round };
             self.store().finish_mirror(hosted.id, round, self.now_ms()).await?;
-            hosted.mirror_rounds.send_modify(|rounds| *rounds += 1);
+            hosted.live.mirror_rounds.send_modify(|rounds| *rounds += 1);
             if is_failed {
                 return Ok(rest);
             }

@@ -36,7 +36,7 @@ use crate::auth::{Authenticator, Oidc};
 use crate::forge::Forge;
 use code::Code;
 use error::{PageError, WebError};
-pub use health::own_router as health_router;
+pub use health::{after_start, own_router as health_router};
 use limits::SignInLimits;
 use live::Streams;
 pub use observe::observe;
@@ -57,6 +57,8 @@ struct Inner {
     streams: Streams,
     limits: SignInLimits,
     oidc: Option<Oidc>,
+    /// How browsers reach the forge.
+    public_url: String,
     shutdown: CancellationToken,
 }
 
@@ -72,7 +74,8 @@ impl Web {
             }
         });
         let (streams, limits) = (Streams::new(), SignInLimits::new());
-        Web { inner: Arc::new(Inner { forge, auth, streams, limits, oidc, shutdown }) }
+        let public_url = config.public_url.clone();
+        Web { inner: Arc::new(Inner { forge, auth, streams, limits, oidc, public_url, shutdown }) }
     }
 
     fn forge(&self) -> &Forge {
@@ -100,7 +103,7 @@ impl Web {
     }
 
     fn public_url(&self) -> &str {
-        &self.inner.forge.config().public_url
+        &self.inner.public_url
     }
 
     /// Whether browsers reach the forge over TLS, so that the session's cookie may be confined to it.

@@ -147,7 +147,7 @@ impl Forge {
         {
             return Ok(());
         }
-        let name = hosted.config.name.as_str();
+        let name = hosted.config.name.clone();
         let Ok(found) = self.events(&[name], webhook.position, EVENTS_AT_ONCE).await? else {
             tracing::warn!(webhook = webhook.id, "events were removed before this webhook was told of them");
             let moved = self.store().queue_deliveries(

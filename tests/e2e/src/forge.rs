@@ -153,6 +153,12 @@ impl TestForge {
         self.process().wait(DEADLINE)
     }
 
+    /// SIGHUP: the forge reads its configuration again.
+    #[track_caller]
+    pub fn hang_up(&mut self) {
+        self.process().signal(Signal::HUP);
+    }
+
     /// Starts the forge again on the same data, after [`TestForge::kill`] or [`TestForge::terminate`].
     #[track_caller]
     pub fn restart(&mut self) {

@@ -9,9 +9,9 @@ use pikaci::RunId;
 use super::lane::{self, Begin};
 use super::recover;
 use super::schedule::{self, LiveLane};
-use crate::forge::Forge;
 use crate::forge::health::Actor;
 use crate::forge::view::Change;
+use crate::forge::{Forge, Stage};
 use crate::metrics;
 use crate::store::{Claim, StoreError};
 
@@ -27,6 +27,7 @@ const LEAVE_DEADLINE: Duration = Duration::from_secs(5);
 impl Forge {
     /// Takes up what an earlier forge has left, then runs lanes until [`Forge::drain`].
     pub async fn start(&self) {
+        self.stage().send_replace(Stage::Starting);
         self.recover_merges().await;
         recover::adopt(self, recover::Which::All).await;
         self.start_tutorials().await;
@@ -56,6 +57,7 @@ impl Forge {
                 () = forge.ci().draining.cancelled() => {}
             }
         });
+        self.stage().send_replace(Stage::Started);
     }
 
     /// Starts no lane any more, waits for those that run as long as the configuration says, and leaves the others
@@ -68,7 +70,7 @@ impl Forge {
         let ci = self.ci();
         ci.draining.cancel();
         ci.tasks.close();
-        if tokio::time::timeout(ci.config.drain, ci.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(ci.config().drain, ci.tasks.wait()).await.is_err() {
             ci.leaving.cancel();
             let _ = tokio::time::timeout(LEAVE_DEADLINE, ci.tasks.wait()).await;
         }
@@ -104,8 +106,8 @@ impl Forge {
             return Ok(LOOK_AGAIN);
         }
         let live: Vec<LiveLane> = ci.live().values().map(|live| live.lane.clone()).collect();
-        let plan = schedule::plan(ci.config.slots, now_ms, &live, &queued);
-        let lease_ms = i64::try_from(ci.config.lease.as_millis()).unwrap_or(i64::MAX);
+        let plan = schedule::plan(ci.config().slots, now_ms, &live, &queued);
+        let lease_ms = i64::try_from(ci.config().lease.as_millis()).unwrap_or(i64::MAX);
         let claims: Vec<Claim> = plan
             .claims
             .iter()
@@ -129,7 +131,7 @@ impl Forge {
                     ));
                 }
                 if let Some(hosted) = self.hosted_by_id(job.repository_id) {
-                    lane::start(self, hosted, job, Begin::Spawn);
+                    lane::start(self, &hosted, job, Begin::Spawn);
                 }
             }
             for lane in queued.iter().filter(|lane| waiting.contains(&lane.id)) {
@@ -180,7 +182,7 @@ impl Forge {
                 if let Err(error) = hosted.git.maintain().await {
                     tracing::warn!(repository = hosted.config.name, %error, "the repository could not be packed");
                 }
-                lane::collect(self, hosted).await;
+                lane::collect(self, &hosted).await;
             }
         }
     }

@@ -56,7 +56,7 @@ pub(super) enum Begin {
 pub(super) async fn collect(forge: &Forge, hosted: &Hosted) {
     let ci = forge.ci();
     let stderr = forge.config().data.join(format!("{}.gc.stderr", hosted.config.slug()));
-    let budget = format!("{}KiB", (ci.config.state_bytes_max / 1024).max(1));
+    let budget = format!("{}KiB", (ci.config().state_bytes_max / 1024).max(1));
     let invocation = Invocation {
         pikaci: &ci.pikaci,
         arguments: ["gc", "--max-size", &budget].map(str::to_owned).to_vec(),
@@ -204,7 +204,7 @@ impl LaneRun {
             Some(run) => vec!["rerun", run.as_str()],
             None => vec!["run", &job.target, "--rev", &job.oid],
         };
-        let executor = self.ci().config.executor.as_str();
+        let executor = self.ci().config().executor.as_str();
         let common = ["--executor", executor, "--output", "jsonl", "--run-id", job.run_id.as_str()];
         words.into_iter().chain(common).map(str::to_owned).collect()
     }
@@ -216,7 +216,7 @@ impl LaneRun {
     /// Follows a process to its end, renewing the lease and passing on a request to stop.
     async fn follow(&mut self, mut process: Process) -> End {
         let pid = process.id();
-        let every = self.ci().config.lease / 4;
+        let every = self.ci().config().lease / 4;
         let mut heartbeat = tokio::time::interval(every);
         let mut bound_stderr = tokio::time::interval(BOUND_STDERR_EVERY);
         bound_stderr.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -263,7 +263,7 @@ impl LaneRun {
 
     async fn renew(&mut self, pid: Option<u32>) -> Lease {
         let now_ms = self.forge.now_ms();
-        let lease_ms = i64::try_from(self.ci().config.lease.as_millis()).unwrap_or(i64::MAX);
+        let lease_ms = i64::try_from(self.ci().config().lease.as_millis()).unwrap_or(i64::MAX);
         let until_ms = now_ms + lease_ms;
         let renewed = self.forge.store().renew(self.job.id, &self.job.token, pid, until_ms);
         match timeout(HEARTBEAT_DEADLINE, renewed).await {
@@ -348,7 +348,7 @@ impl LaneRun {
 
     /// Stores the outcome. Gives up when the lease is over: then somebody else settles the lane run.
     async fn store(&self, judgement: Judgement) {
-        let retries = self.ci().config.infra_retries;
+        let retries = self.ci().config().infra_retries;
         let finish = Finish {
             id: self.job.id,
             token: self.job.token.clone(),

@@ -29,14 +29,14 @@ pub(super) async fn adopt(forge: &Forge, which: Which) {
         }
         let Some(hosted) = forge.hosted_by_id(job.repository_id) else { continue };
         let token = new_token();
-        let lease_ms = i64::try_from(forge.ci().config.lease.as_millis()).unwrap_or(i64::MAX);
+        let lease_ms = i64::try_from(forge.ci().config().lease.as_millis()).unwrap_or(i64::MAX);
         let until_ms = now_ms + lease_ms;
         match forge.store().take_over(job.id, &job.token, &token, until_ms).await {
             Ok(true) => {
                 (job.token, job.lease_until_ms) = (token, until_ms);
                 tracing::info!(run = %job.run_id, "taking up a lane run");
                 crate::metrics::lane_adopted();
-                lane::start(forge, hosted, job, Begin::Adopt);
+                lane::start(forge, &hosted, job, Begin::Adopt);
             }
             Ok(false) => {}
             Err(error) => tracing::error!(run = %job.run_id, %error, "a claim could not be taken over"),

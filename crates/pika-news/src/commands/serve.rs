@@ -1,10 +1,12 @@
 //! `pika-news serve`: opens everything, serves until SIGTERM or Ctrl-C, and drains.
 
+mod reload;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +17,13 @@ use pika_news::auth::Authenticator;
 use pika_news::ci::{Ci, PikaciProgram};
 use pika_news::config::Config;
 use pika_news::forge::Forge;
-use pika_news::hook;
 use pika_news::hook_socket::HookSocket;
 use pika_news::metrics;
 use pika_news::ssh::{self, SshLimits, SshServer};
 use pika_news::store::Store;
 use pika_news::web::git_http::{self, GitHttpConfig};
 use pika_news::web::{self, Web};
+use reload::Reloader;
 use russh::keys::PrivateKey;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
@@ -59,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         log.with_writer(std::io::stderr).init();
     }
     super::runtime()?.block_on(async {
-        let server = Server::open(config).await?;
+        let server = Server::open(config, Some(arguments.config.clone())).await?;
         println!("pika-news serves {}/news", server.public_url());
         if let Some(link) = server.first_sign_in_link().await? {
             println!("sign in as administrator, once, with {link}");
@@ -86,12 +88,16 @@ pub(super) struct Server {
     ssh: Option<(TcpListener, PrivateKey)>,
     hook_socket: HookSocket,
     hook_socket_path: PathBuf,
+    /// What is read again when somebody asks for it; without a file nothing is.
+    file: Option<(PathBuf, Config)>,
     /// Held as long as the forge lives: two forges on one folder would run everything twice.
     _lock: File,
 }
 
 impl Server {
-    pub(super) async fn open(mut config: Config) -> Result<Server> {
+    /// Opens a forge with what was read from `file`.
+    pub(super) async fn open(mut config: Config, file: Option<PathBuf>) -> Result<Server> {
+        let file = file.map(|file| (file, config.clone()));
         // Fails only when it was done before.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter())
@@ -123,7 +129,7 @@ impl Server {
         let hook_socket_path = std::path::absolute(config.data.join("hook.sock"))?;
         let hook_socket = HookSocket::bind(&hook_socket_path).await?;
         let forge = Forge::open_with(&git(), config, store.clone(), clock, ci).await?;
-        install_hooks(&forge, &hook_socket_path).await?;
+        reload::install_hooks(&forge, &hook_socket_path).await?;
         let authenticator = Authenticator::new(store);
         authenticator.set_public(forge.config().public_repositories());
         Ok(Server {
@@ -134,12 +140,13 @@ impl Server {
             ssh,
             hook_socket,
             hook_socket_path,
+            file,
             _lock: lock,
         })
     }
 
-    pub(super) fn public_url(&self) -> &str {
-        &self.forge.config().public_url
+    pub(super) fn public_url(&self) -> String {
+        self.forge.config().public_url.clone()
     }
 
     pub(super) fn authenticator(&self) -> &Authenticator {
@@ -158,15 +165,28 @@ impl Server {
 
     /// Serves until a signal asks for the end.
     pub(super) async fn serve(self) -> Result<()> {
-        let (shutdown, hooks_end) = (CancellationToken::new(), CancellationToken::new());
-        let hooks = tokio::spawn(self.hook_socket.serve(self.forge.clone(), hooks_end.clone()));
-        self.forge.start().await;
-        let watched = tokio::spawn(tell_the_service_manager(self.forge.clone()));
-        let repositories = self
-            .forge
-            .repository_names()
-            .map(|name| Ok((name.to_owned(), self.forge.git(name)?)))
-            .collect::<Result<git_http::Repositories>>()?;
+        let (shutdown, last) = (CancellationToken::new(), CancellationToken::new());
+        // Before anybody is told that we are there: without somebody who listens it would end the forge.
+        let hangup = signal(SignalKind::hangup())?;
+        let hooks = tokio::spawn(self.hook_socket.serve(self.forge.clone(), last.clone()));
+        let repositories = git_http::Repositories::default();
+        repositories.set(reload::served(&self.forge)?);
+        // Those who watch the forge are answered from the first moment to the last.
+        let figures = self.figures.map(|listener| {
+            tokio::spawn(web::server::serve(listener, web::health_router(self.forge.clone()), last.clone()))
+        });
+        let reloader = Reloader {
+            file: self.file,
+            forge: self.forge.clone(),
+            authenticator: self.authenticator.clone(),
+            repositories: repositories.clone(),
+            hook_socket: self.hook_socket_path.clone(),
+        };
+        let forge = self.forge.clone();
+        let begun = tokio::spawn(async move {
+            forge.start().await;
+            tokio::join!(tell_the_service_manager(forge), reloader.listen(hangup));
+        });
         let ssh = self.ssh.map(|(listener, host_key)| {
             let clone_example = self.forge.config().ssh_clone_url("NAME").unwrap_or_default();
             let (authenticator, repositories) = (self.authenticator.clone(), repositories.clone());
@@ -181,13 +201,7 @@ impl Server {
             repositories,
             GitHttpConfig::new(self.hook_socket_path.clone()),
         );
-        let figures = self.figures.map(|listener| {
-            tokio::spawn(web::server::serve(
-                listener,
-                web::health_router(self.forge.clone()),
-                shutdown.clone(),
-            ))
-        });
+        let router = web::after_start(router, self.forge.clone());
         let mut http = tokio::spawn(web::server::serve(self.listener, router, shutdown.clone()));
         tokio::select! {
             ended = &mut http => {
@@ -197,7 +211,7 @@ impl Server {
             asked = asked_to_end() => asked?,
         }
         tracing::info!("draining");
-        watched.abort();
+        begun.abort();
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         shutdown.cancel();
         let http = async {
@@ -213,10 +227,10 @@ impl Server {
             }
         };
         tokio::join!(http, ssh, self.forge.drain());
+        last.cancel();
         if let Some(figures) = figures {
             let _ = tokio::time::timeout(HTTP_DEADLINE, figures).await;
         }
-        hooks_end.cancel();
         hooks.await?;
         Ok(())
     }
@@ -241,15 +255,6 @@ async fn tell_the_service_manager(forge: Forge) {
 }
 
 async fn asked_to_end() -> Result<()> {
-    // Without somebody who listens it would end the forge.
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::warn!(
-                "the configuration is read at the start alone; restart the forge to have it read again"
-            );
-        }
-    });
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -326,14 +331,4 @@ fn environment(config: &Config) -> Vec<(OsString, OsString)> {
 fn variables(names: &[String]) -> Vec<(OsString, OsString)> {
     let value = |name: &String| std::env::var_os(name).map(|value| (OsString::from(name), value));
     names.iter().filter_map(value).collect()
-}
-
-async fn install_hooks(forge: &Forge, socket: &Path) -> Result<()> {
-    let program = std::env::current_exe()?;
-    for name in forge.repository_names() {
-        let git = forge.git(name)?;
-        git.install_hooks(&program).with_context(|| format!("cannot install the hooks of {name}"))?;
-        git.set_config(hook::SOCKET_SETTING, &socket.to_string_lossy()).await?;
-    }
-    Ok(())
 }

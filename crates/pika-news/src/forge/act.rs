@@ -28,7 +28,7 @@ impl Forge {
         actor: &str,
     ) -> Result<LaneRunId, ForgeError> {
         let hosted = self.hosted(repository)?;
-        let (lane, attempts, branch) = self.lane_of(hosted, id).await?;
+        let (lane, attempts, branch) = self.lane_of(&hosted, id).await?;
         let repeated = attempts.iter().find(|attempt| attempt.id == id);
         let state = hosted.state_root.clone();
         // A run that left no record, or is gone by now, can't be repeated: the target is run afresh.
@@ -61,7 +61,7 @@ impl Forge {
     /// Stops a lane run: at once when it waits, within five seconds when it runs.
     pub async fn cancel(&self, repository: &str, id: LaneRunId, actor: &str) -> Result<(), ForgeError> {
         let hosted = self.hosted(repository)?;
-        let (_, _, branch) = self.lane_of(hosted, id).await?;
+        let (_, _, branch) = self.lane_of(&hosted, id).await?;
         let message = format!("cancelled by {actor}");
         match self.store().request_cancel(id, &message, self.now_ms()).await? {
             CancelEffect::WasQueued => {}
@@ -84,8 +84,8 @@ impl Forge {
     ) -> Result<(), ForgeError> {
         let hosted = self.hosted(repository)?;
         let expected = parse_oid(expected_head)?;
-        let _refs = hosted.refs.lock().await;
-        let branch = self.branch_record(hosted, id).await?;
+        let _refs = hosted.live.refs.lock().await;
+        let branch = self.branch_record(&hosted, id).await?;
         if hosted.is_default(&branch.name) {
             return Err(ForgeError::refused("the default branch can't be closed"));
         }
@@ -93,7 +93,7 @@ impl Forge {
             return Err(ForgeError::refused(format!("the branch is {} already", branch.state)));
         }
         let name = BranchName::parse(&branch.name).map_err(|_| ForgeError::not_found("such branch"))?;
-        self.check_head(hosted, &branch, &name, &expected).await?;
+        self.check_head(&hosted, &branch, &name, &expected).await?;
         let Some(running) = self.store().close_branch_at(id, expected.as_str(), self.now_ms()).await? else {
             return Err(ForgeError::refused("the branch has just changed; look at it again"));
         };

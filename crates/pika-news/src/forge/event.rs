@@ -193,13 +193,14 @@ impl super::Forge {
     /// Reads events after a place, of these repositories, looking at no more than a bounded number of rows.
     pub async fn events(
         &self,
-        repositories: &[&str],
+        repositories: &[String],
         after: i64,
         limit: u32,
     ) -> Result<Result<Events, Gone>, super::ForgeError> {
         let names: Vec<_> = self
             .all_hosted()
-            .filter(|hosted| repositories.contains(&hosted.config.name.as_str()))
+            .into_iter()
+            .filter(|hosted| repositories.contains(&hosted.config.name))
             .map(|hosted| (hosted.id, hosted.config.name.clone()))
             .collect();
         Ok(self.store().list_events(names, after, limit).await?)

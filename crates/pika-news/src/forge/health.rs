@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::view::{ActorHealth, Health};
-use super::{Forge, ForgeError, Hosted};
+use super::{Forge, ForgeError, Hosted, Stage};
 
 /// How long the database may take to answer.
 const DATABASE_DEADLINE: Duration = Duration::from_secs(2);
@@ -97,7 +97,7 @@ impl Progress {
 /// Whether the forge can do its work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Readiness {
-    /// `ready`, `draining` or `failing`.
+    /// `ready`, `starting`, `draining` or `failing`.
     pub status: &'static str,
     /// What was looked at.
     pub checks: Vec<Check>,
@@ -135,7 +135,7 @@ impl Forge {
             tutorials_queued: self.store().count_tutorials_queued().await?,
             is_draining: self.ci().is_draining(),
             actors: self.progress().list(self.now_ms()),
-            problems: self.all_hosted().filter_map(problem).collect(),
+            problems: self.all_hosted().iter().filter_map(problem).collect(),
         })
     }
 
@@ -155,17 +155,20 @@ impl Forge {
                 checks.push(Check::new("disk", Some("the disk does not answer".to_owned())));
             }
         }
-        let troubled = self.all_hosted().filter(|hosted| hosted.find_problem().is_some()).count();
+        let troubled = self.all_hosted().iter().filter(|hosted| hosted.find_problem().is_some()).count();
         let of_repositories = (troubled > 0)
             .then(|| format!("the refs of {troubled} repositories could not be compared; the log says why"));
         checks.push(Check::new("repositories", of_repositories));
+        checks.push(Check::new("configuration", self.find_config_problem()));
         let actors = self.progress().list(self.now_ms());
-        // One repository's trouble is its own.
-        let is_failing = checks.iter().any(|check| !check.is_ok && check.name != "repositories")
+        // One repository's trouble is its own, and what holds is the configuration that was taken.
+        let is_alone = |check: &Check| ["repositories", "configuration"].contains(&check.name);
+        let is_failing = checks.iter().any(|check| !check.is_ok && !is_alone(check))
             || actors.iter().any(|actor| actor.is_late);
-        let status = match (self.ci().is_draining(), is_failing) {
+        let status = match (self.ci().is_draining(), *self.stage().borrow() == Stage::Starting) {
             (true, _) => "draining",
-            (false, true) => "failing",
+            (false, true) => "starting",
+            (false, false) if is_failing => "failing",
             (false, false) => "ready",
         };
         Readiness { status, checks, actors }

@@ -18,7 +18,7 @@ impl Forge {
     ) -> Result<Vec<BranchRow>, ForgeError> {
         let hosted = self.hosted(repository)?;
         let found = self.store().list_branches_after(hosted.id, state, after, limit).await?;
-        let row = |(branch, (record, lanes))| branch_row(hosted, &branch, &head_view(record, lanes));
+        let row = |(branch, (record, lanes))| branch_row(&hosted, &branch, &head_view(record, lanes));
         Ok(found.into_iter().map(row).collect())
     }
 
@@ -31,11 +31,11 @@ impl Forge {
         limit: u32,
     ) -> Result<Vec<HeadSummary>, ForgeError> {
         let hosted = self.hosted(repository)?;
-        let branch = self.branch_record(hosted, branch).await?;
+        let branch = self.branch_record(&hosted, branch).await?;
         let found = self.store().list_heads_after(branch.id, after, limit).await?;
         let summary = |(record, lanes): (HeadRecord, Vec<_>)| {
             let (id, is_current) = (record.id, record.id == branch.head_id);
-            summary(hosted, id, branch.id, &branch.name, is_current, head_view(record, lanes))
+            summary(&hosted, id, branch.id, &branch.name, is_current, head_view(record, lanes))
         };
         Ok(found.into_iter().map(summary).collect())
     }
@@ -45,9 +45,9 @@ impl Forge {
         let missing = || ForgeError::not_found(format!("head {id}"));
         let (branch, repository) = self.store().find_place(id).await?.ok_or_else(missing)?;
         let hosted = self.hosted_by_id(repository).ok_or_else(missing)?;
-        let branch = self.branch_record(hosted, branch).await?;
+        let branch = self.branch_record(&hosted, branch).await?;
         let (record, lanes) = self.store().read_head(id).await?;
-        Ok(summary(hosted, id, branch.id, &branch.name, branch.head_id == id, head_view(record, lanes)))
+        Ok(summary(&hosted, id, branch.id, &branch.name, branch.head_id == id, head_view(record, lanes)))
     }
 
     /// Lists the lanes of a head, in the manifest's order.
@@ -81,7 +81,7 @@ impl Forge {
             RunsOf::Branch(id) => LaneRunsOf::Branch(id),
             RunsOf::Lane(id) => LaneRunsOf::Lane(id),
             RunsOf::Queue(names) => {
-                let of = self.all_hosted().filter(|hosted| names.contains(&hosted.config.name.as_str()));
+                let of = self.all_hosted().into_iter().filter(|hosted| names.contains(&hosted.config.name));
                 LaneRunsOf::Queue(of.map(|hosted| hosted.id).collect())
             }
         };
@@ -115,7 +115,7 @@ pub enum RunsOf<'a> {
     /// Those of a lane.
     Lane(LaneId),
     /// Those of these repositories that wait or run, the oldest first.
-    Queue(&'a [&'a str]),
+    Queue(&'a [String]),
 }
 
 fn summary(

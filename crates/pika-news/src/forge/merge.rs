@@ -41,7 +41,7 @@ impl Forge {
         expected: &Oid,
         actor: &str,
     ) -> Result<Merged, ForgeError> {
-        let _refs = hosted.refs.lock().await;
+        let _refs = hosted.live.refs.lock().await;
         // One whose outcome could not be stored must not stand in the way of this one.
         self.recover_merges_of(hosted).await;
         let branch = self.branch_record(hosted, id).await?;
@@ -147,8 +147,8 @@ impl Forge {
     /// Finishes or fails the merges that a restart, or a failing database, has interrupted.
     pub(crate) async fn recover_merges(&self) {
         for hosted in self.all_hosted() {
-            let _refs = hosted.refs.lock().await;
-            self.recover_merges_of(hosted).await;
+            let _refs = hosted.live.refs.lock().await;
+            self.recover_merges_of(&hosted).await;
         }
     }
 

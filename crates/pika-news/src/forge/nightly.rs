@@ -69,7 +69,7 @@ impl Forge {
     pub(crate) async fn begin_nightlies(&self) {
         for hosted in self.all_hosted() {
             let Some(at) = hosted.config.nightly else { continue };
-            if let Err(error) = self.begin_nightly(hosted, at).await {
+            if let Err(error) = self.begin_nightly(&hosted, at).await {
                 tracing::warn!(repository = hosted.config.name, %error, "the nightly could not be begun");
             }
         }
@@ -119,11 +119,11 @@ impl Forge {
     /// Lists the nightlies of these repositories, the latest first, after one.
     pub async fn nightlies_after(
         &self,
-        repositories: &[&str],
+        repositories: &[String],
         after: Option<i64>,
         limit: u32,
     ) -> Result<Vec<Nightly>, ForgeError> {
-        let of = self.all_hosted().filter(|hosted| repositories.contains(&hosted.config.name.as_str()));
+        let of = self.all_hosted().into_iter().filter(|hosted| repositories.contains(&hosted.config.name));
         let ids = of.map(|hosted| hosted.id).collect();
         let mut nightlies = Vec::new();
         for found in self.store().list_nightlies(ids, after, limit).await? {
@@ -131,7 +131,7 @@ impl Forge {
                 self.store().list_lane_runs(LaneRunsOf::These(found.runs.clone()), None, u32::MAX).await?;
             let runs = runs.into_iter().filter_map(|run| self.placed(run)).collect();
             if let Some(hosted) = self.hosted_by_id(found.repository_id) {
-                nightlies.push(shown(hosted, found, runs));
+                nightlies.push(shown(&hosted, found, runs));
             }
         }
         Ok(nightlies)

@@ -21,7 +21,7 @@ impl Forge {
     pub async fn repositories(&self) -> Result<Vec<RepositoryRow>, ForgeError> {
         let mut rows = Vec::new();
         for name in self.repository_names() {
-            rows.push(self.repository_row(name).await?);
+            rows.push(self.repository_row(&name).await?);
         }
         Ok(rows)
     }
@@ -88,7 +88,7 @@ impl Forge {
         branches.truncate(limit as usize);
         let mut rows = Vec::with_capacity(branches.len());
         for (branch, (record, lanes)) in branches {
-            rows.push(branch_row(hosted, &branch, &head_view(record, lanes)));
+            rows.push(branch_row(&hosted, &branch, &head_view(record, lanes)));
         }
         Ok(BranchList { rows, has_more })
     }
@@ -98,28 +98,28 @@ impl Forge {
         let hosted = self.hosted(repository)?;
         let Some(branch) = self.store().find_branch_named(hosted.id, name).await? else { return Ok(None) };
         let head = self.head_view(branch.head_id).await?;
-        Ok(Some(branch_row(hosted, &branch, &head)))
+        Ok(Some(branch_row(&hosted, &branch, &head)))
     }
 
     /// Shows a branch.
     pub async fn branch(&self, repository: &str, id: BranchId) -> Result<BranchView, ForgeError> {
         let hosted = self.hosted(repository)?;
-        let branch = self.branch_record(hosted, id).await?;
-        self.branch_view(hosted, branch).await
+        let branch = self.branch_record(&hosted, id).await?;
+        self.branch_view(&hosted, branch).await
     }
 
     /// Finds the name of the repository of a branch.
-    pub async fn repository_of_branch(&self, id: BranchId) -> Result<&str, ForgeError> {
+    pub async fn repository_of_branch(&self, id: BranchId) -> Result<String, ForgeError> {
         let branch = self.store().find_branch(id).await?;
         let hosted = branch.and_then(|branch| self.hosted_by_id(branch.repository_id));
-        hosted.map(|hosted| hosted.config.name.as_str()).ok_or_else(|| no_branch(id))
+        hosted.map(|hosted| hosted.config.name.clone()).ok_or_else(|| no_branch(id))
     }
 
     /// Shows an attempt at a lane.
     pub async fn lane_run(&self, repository: &str, id: LaneRunId) -> Result<LaneRunDetail, ForgeError> {
         let hosted = self.hosted(repository)?;
-        let (lane, attempts, branch_id) = self.lane_of(hosted, id).await?;
-        let branch = self.branch_record(hosted, branch_id).await?;
+        let (lane, attempts, branch_id) = self.lane_of(&hosted, id).await?;
+        let branch = self.branch_record(&hosted, branch_id).await?;
         let (head, _) = self.store().read_head(lane.head_id).await?;
         let is_current_head = branch.head_id == lane.head_id;
         let lane = lane_view(lane, attempts);
@@ -136,12 +136,12 @@ impl Forge {
     }
 
     /// Finds the repository and the state root of a run of `pikaci`. Runs that no lane has named are found too.
-    pub async fn locate_run(&self, run: &RunId) -> Result<Option<(&str, StateRoot)>, ForgeError> {
+    pub async fn locate_run(&self, run: &RunId) -> Result<Option<(String, StateRoot)>, ForgeError> {
         let named = self.store().find_repository_of_run(run).await?;
         let hosted = named
             .and_then(|id| self.hosted_by_id(id))
-            .or_else(|| self.all_hosted().find(|hosted| hosted.state_root.run_dir(run).is_dir()));
-        Ok(hosted.map(|hosted| (hosted.config.name.as_str(), hosted.state_root.clone())))
+            .or_else(|| self.all_hosted().into_iter().find(|hosted| hosted.state_root.run_dir(run).is_dir()));
+        Ok(hosted.map(|hosted| (hosted.config.name.clone(), hosted.state_root.clone())))
     }
 
     /// The changes of a head against its base.

@@ -46,17 +46,17 @@ impl Forge {
             }
         }
         // A tag is no branch, and the mirror's all the same.
-        hosted.moved.notify_one();
-        let _refs = hosted.refs.lock().await;
-        let known = self.known_branches(hosted).await?;
+        hosted.live.moved.notify_one();
+        let _refs = hosted.live.refs.lock().await;
+        let known = self.known_branches(&hosted).await?;
         for branch in &branches {
             let found = match hosted.git.find_branch(branch).await {
                 Ok(found) => {
-                    self.take_in(hosted, branch, found.as_ref(), known.get(branch.as_str()), actor).await
+                    self.take_in(&hosted, branch, found.as_ref(), known.get(branch.as_str()), actor).await
                 }
                 Err(error) => Err(error.into()),
             };
-            receipt.branches.extend(found.unwrap_or_else(|error| Some(faulty(hosted, branch, &error))));
+            receipt.branches.extend(found.unwrap_or_else(|error| Some(faulty(&hosted, branch, &error))));
         }
         Ok(receipt)
     }
@@ -64,8 +64,8 @@ impl Forge {
     /// Compares the refs of one repository with its branches, and takes in what differs.
     pub async fn reconcile(&self, repository: &str) -> Result<(), ForgeError> {
         let hosted = self.hosted(repository)?;
-        let _refs = hosted.refs.lock().await;
-        let known = self.known_branches(hosted).await?;
+        let _refs = hosted.live.refs.lock().await;
+        let known = self.known_branches(&hosted).await?;
         let found: BTreeMap<BranchName, Oid> = hosted.git.list_branches().await?.into_iter().collect();
         let mut first_problem = None;
         // The default branch comes first: what it requires counts for the others.
@@ -79,8 +79,8 @@ impl Forge {
             .collect();
         branches.extend(gone.iter().map(|branch| (branch, None)));
         for (branch, oid) in branches {
-            if let Err(error) = self.take_in(hosted, branch, oid, known.get(branch.as_str()), None).await {
-                faulty(hosted, branch, &error);
+            if let Err(error) = self.take_in(&hosted, branch, oid, known.get(branch.as_str()), None).await {
+                faulty(&hosted, branch, &error);
                 first_problem = first_problem.or(Some(error));
             }
         }
@@ -255,7 +255,7 @@ fn unnamable(reference: &str, error: &BranchNameError) -> PushedBranch {
 impl PushReceiver for Forge {
     async fn receive(&self, push: Push) -> PushAnswer {
         let Push { repository, actor, updates, .. } = push;
-        let Some(name) = self.find_repository_at(&repository).map(str::to_owned) else {
+        let Some(name) = self.find_repository_at(&repository) else {
             return PushAnswer { lines: vec![unknown_repository(&repository)], is_allowed: false };
         };
         let updates: Vec<RefUpdate> =
@@ -290,7 +290,7 @@ impl Forge {
         let Some(name) = self.find_repository_at(&push.repository) else {
             return Ok(vec!["the forge serves this repository no longer".to_owned()]);
         };
-        let hosted = self.hosted(name)?;
+        let hosted = self.hosted(&name)?;
         // Who they are was found out before git began; what they may is looked up now.
         let role = self.store().find_role(hosted.id, push.actor.clone().unwrap_or_default()).await?;
         let decided = push.updates.iter().map(|update| {

@@ -56,14 +56,14 @@ impl Forge {
             return Err(ForgeError::refused(format!("{SECRETS_MAX} secrets are the limit; remove one")));
         }
         let sealed = self.secret_key()?.seal(hosted.id, name, content).map_err(ForgeError::secret)?;
-        let audit = self.audit_of(hosted, actor, "secret.set", name, json!({"key": sealed.key_id}));
+        let audit = self.audit_of(&hosted, actor, "secret.set", name, json!({"key": sealed.key_id}));
         Ok(self.store().set_secret(hosted.id, name.to_owned(), sealed, audit, self.now_ms()).await?)
     }
 
     /// Removes a secret of a repository.
     pub async fn remove_secret(&self, repository: &str, name: &str, actor: &str) -> Result<(), ForgeError> {
         let hosted = self.hosted(repository)?;
-        let audit = self.audit_of(hosted, actor, "secret.removed", name, json!({}));
+        let audit = self.audit_of(&hosted, actor, "secret.removed", name, json!({}));
         match self.store().remove_secret(hosted.id, name.to_owned(), audit, self.now_ms()).await? {
             true => Ok(()),
             false => Err(ForgeError::not_found("such secret")),

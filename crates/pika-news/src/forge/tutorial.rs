@@ -121,10 +121,10 @@ impl Forge {
         head: &str,
     ) -> Result<ExplainedHead, ForgeError> {
         let hosted = self.hosted(repository)?;
-        let head = self.head_record(hosted, branch, head).await?;
+        let head = self.head_record(&hosted, branch, head).await?;
         let prepared = self.prepare_head(hosted.id, head.id).await?;
         let record = self.store().find_tutorial(head.id).await?;
-        let (explained, shown) = self.shown(hosted, &head, record.as_ref(), &prepared).await?;
+        let (explained, shown) = self.shown(&hosted, &head, record.as_ref(), &prepared).await?;
         let state = self.state_of(branch, &head, record, shown);
         Ok(ExplainedHead { state, explained, diff: Arc::clone(prepared.diff()) })
     }
@@ -138,13 +138,13 @@ impl Forge {
         actor: &str,
     ) -> Result<(), ForgeError> {
         let hosted = self.hosted(repository)?;
-        let head = self.head_record(hosted, branch, head).await?;
+        let head = self.head_record(&hosted, branch, head).await?;
         if !self.tutorials().has_writer() {
             return Err(ForgeError::refused(
                 "no writer is configured; set `provider` in the section [tutorial] of the forge's configuration",
             ));
         }
-        if self.branch_record(hosted, branch).await?.head_id != head.id {
+        if self.branch_record(&hosted, branch).await?.head_id != head.id {
             return Err(ForgeError::refused("the branch has a newer head; look at it again"));
         }
         if !self.store().retry_tutorial(head.id, actor, self.now_ms()).await? {
@@ -185,7 +185,7 @@ impl Forge {
         head: &str,
     ) -> Result<Option<String>, ForgeError> {
         let hosted = self.hosted(repository)?;
-        let head = self.head_record(hosted, branch, head).await?;
+        let head = self.head_record(&hosted, branch, head).await?;
         let known = self.store().find_look(user, branch).await?;
         let previous = match known {
             Some((seen, previous)) if seen == head.id => previous,
@@ -207,7 +207,7 @@ impl Forge {
         head: &str,
     ) -> Result<(), ForgeError> {
         let hosted = self.hosted(repository)?;
-        let head = self.head_record(hosted, branch, head).await?;
+        let head = self.head_record(&hosted, branch, head).await?;
         Ok(self.store().note_seen(user, branch, head.id, self.now_ms()).await?)
     }
 
@@ -221,14 +221,14 @@ impl Forge {
     ) -> Result<Since, ForgeError> {
         let hosted = self.hosted(repository)?;
         let (old, new) =
-            (self.head_record(hosted, branch, from).await?, self.head_record(hosted, branch, to).await?);
+            (self.head_record(&hosted, branch, from).await?, self.head_record(&hosted, branch, to).await?);
         let before = self.prepare_head(hosted.id, old.id).await?;
         let after = self.prepare_head(hosted.id, new.id).await?;
         let title = format!("What changed since {}", old.oid.get(..12).unwrap_or(&old.oid));
         let heads = Comparison {
             title,
             base: Some(parse_oid(&old.oid)?),
-            ..self.comparison(hosted, branch, &new).await?
+            ..self.comparison(&hosted, branch, &new).await?
         };
         let between = self.tutorials().prepare(&hosted.git, &heads).await?;
         let (from, to) = (old.oid, new.oid);
@@ -247,7 +247,7 @@ impl Forge {
         let missing = || ForgeError::not_found("such head");
         let hosted = self.hosted_by_id(repository).ok_or_else(missing)?;
         let head = self.store().find_head_by_id(head).await?.ok_or_else(missing)?;
-        let comparison = self.comparison(hosted, head.branch_id, &head).await?;
+        let comparison = self.comparison(&hosted, head.branch_id, &head).await?;
         self.tutorials().prepare(&hosted.git, &comparison).await
     }
 

@@ -87,7 +87,7 @@ impl Forge {
             kinds: kinds.join(" "),
             secret: secret.map_err(ForgeError::secret)?,
         };
-        let entry = audit(hosted, actor, "webhook.added", json!({ "url": url, "kinds": kinds }));
+        let entry = audit(&hosted, actor, "webhook.added", json!({ "url": url, "kinds": kinds }));
         let now_ms = self.now_ms();
         let added = self.store().add_webhook(new, WEBHOOKS_PER_REPOSITORY_MAX, entry, now_ms).await?;
         let Some(id) = added else {
@@ -101,7 +101,7 @@ impl Forge {
     /// Removes a webhook. What is on its way is not sent.
     pub async fn remove_webhook(&self, repository: &str, id: i64, actor: &str) -> Result<(), ForgeError> {
         let hosted = self.hosted(repository)?;
-        let entry = audit(hosted, actor, "webhook.removed", json!({ "webhook": id }));
+        let entry = audit(&hosted, actor, "webhook.removed", json!({ "webhook": id }));
         match self.store().remove_webhook(hosted.id, id, entry, self.now_ms()).await? {
             true => Ok(()),
             false => Err(missing()),

@@ -94,18 +94,14 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Unended<W> {
     }
 }
 
-fn admit<'s>(
-    shared: &'s Shared,
-    command: &GitCommand,
-    principal: &Principal,
-) -> Result<&'s Repository, String> {
+fn admit(shared: &Shared, command: &GitCommand, principal: &Principal) -> Result<Repository, String> {
     let name = command.repository.as_str();
     let action = match command.service {
         Service::UploadPack => Action::Read,
         Service::ReceivePack => Action::Push,
     };
     let decision = principal.decide(action, Resource::Repository(name));
-    match (shared.repositories.get(name), decision) {
+    match (shared.repositories.find(name), decision) {
         (Some(repository), Decision::Allowed) => Ok(repository),
         (Some(_), Decision::Forbidden(why)) => Err(format!("pika: {why}")),
         (None, _) | (_, Decision::Hidden | Decision::Unauthenticated) => {

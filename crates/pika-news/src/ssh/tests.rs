@@ -39,7 +39,7 @@ impl Fixture {
         let ada = authenticator.ensure_user("ada", false).await.unwrap();
         let sample = store.ensure_repository("sample", 1).await.unwrap();
         store.set_role(sample, ada.id, Some(Role::Write), "test".to_owned(), 1).await.unwrap();
-        let repositories = Repositories::from([("sample".to_owned(), bare.clone())]);
+        let repositories = Repositories::from_iter([("sample".to_owned(), bare.clone())]);
         let mut limits = SshLimits::default();
         change(&mut limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -10,7 +10,7 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -67,13 +67,34 @@ impl GitHttpConfig {
     }
 }
 
-/// The repositories by their names in URLs.
-pub type Repositories = BTreeMap<String, Repository>;
+/// The repositories that git is served of, by their names in URLs. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Repositories {
+    served: Arc<RwLock<BTreeMap<String, Repository>>>,
+}
+
+impl Repositories {
+    /// Finds one.
+    pub fn find(&self, name: &str) -> Option<Repository> {
+        self.served.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Serves these from now on; what has begun goes on.
+    pub fn set(&self, served: BTreeMap<String, Repository>) {
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = served;
+    }
+}
+
+impl FromIterator<(String, Repository)> for Repositories {
+    fn from_iter<I: IntoIterator<Item = (String, Repository)>>(served: I) -> Repositories {
+        Repositories { served: Arc::new(RwLock::new(served.into_iter().collect())) }
+    }
+}
 
 #[derive(Clone)]
 struct GitHttp {
     authenticator: Authenticator,
-    repositories: Arc<Repositories>,
+    repositories: Repositories,
     config: Arc<GitHttpConfig>,
     turns: Arc<Semaphore>,
 }
@@ -88,12 +109,7 @@ pub fn router(authenticator: Authenticator, repositories: Repositories, config: 
         .route("/news/git/{repository}/{*file}", any(async || refuse(StatusCode::FORBIDDEN, DUMB_PROTOCOL)))
         // Git clients compress what they ask for when it is long.
         .layer(RequestDecompressionLayer::new())
-        .with_state(GitHttp {
-            authenticator,
-            repositories: Arc::new(repositories),
-            config: Arc::new(config),
-            turns,
-        })
+        .with_state(GitHttp { authenticator, repositories, config: Arc::new(config), turns })
 }
 
 #[derive(Deserialize)]
@@ -180,12 +196,12 @@ impl GitHttp {
             Service::ReceivePack => Action::Push,
         };
         let missing = || refuse(StatusCode::NOT_FOUND, "there is no such repository here\n");
-        match (self.repositories.get(name), principal.decide(action, Resource::Repository(name))) {
+        match (self.repositories.find(name), principal.decide(action, Resource::Repository(name))) {
             // Who is nobody is not told which repositories there are.
             (_, Decision::Unauthenticated) => Err(challenge(TOKEN_MISSING)),
             (None, _) | (_, Decision::Hidden) => Err(missing()),
             (Some(_), Decision::Forbidden(why)) => Err(refuse(StatusCode::FORBIDDEN, format!("{why}\n"))),
-            (Some(repository), Decision::Allowed) => Ok((repository.clone(), principal)),
+            (Some(repository), Decision::Allowed) => Ok((repository, principal)),
         }
     }
 

@@ -3,10 +3,13 @@
 //! Invariants: none of it names a repository, a path or a user; `/healthz` and `/readyz` are for everybody, the figures for
 //! administrators, or for whoever reaches the listener that the configuration names for them.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
@@ -14,8 +17,11 @@ use super::Web;
 use super::error::ApiError;
 use super::viewer::{Viewer, must};
 use crate::auth::{Action, Resource};
-use crate::forge::Forge;
+use crate::forge::{Forge, Stage};
 use crate::metrics;
+
+/// How long a request waits for the forge to start.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The routes beside the others.
 pub(super) fn router() -> Router<Web> {
@@ -32,6 +38,23 @@ pub fn own_router(forge: Forge) -> Router {
         .route("/readyz", get(async |State(forge): State<Forge>| readiness(&forge).await))
         .route("/metrics", get(async |State(forge): State<Forge>| rendered(&forge).await))
         .with_state(forge)
+}
+
+/// Lets requests wait until the forge has started, though not for ever. Whether it is there and what it does is told at once.
+pub fn after_start(router: Router, forge: Forge) -> Router {
+    router.layer(from_fn_with_state(forge, wait_for_start))
+}
+
+async fn wait_for_start(State(forge): State<Forge>, request: Request, next: Next) -> Response {
+    if !["/healthz", "/readyz", "/metrics"].contains(&request.uri().path()) {
+        let mut stage = forge.stage().subscribe();
+        let started = stage.wait_for(|stage| *stage == Stage::Started);
+        if !matches!(tokio::time::timeout(START_PATIENCE, started).await, Ok(Ok(_))) {
+            let words = "the forge takes up what an earlier one has left; try again soon\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "10")], words).into_response();
+        }
+    }
+    next.run(request).await
 }
 
 async fn readiness(forge: &Forge) -> Response {

@@ -33,7 +33,7 @@ pub(super) struct Found {
 pub(super) async fn find(web: &Web, principal: &Principal, run: &str) -> Result<Found, WebError> {
     let run = RunId::parse(run)?;
     match web.forge().locate_run(&run).await? {
-        Some((repository, state)) if principal.can_read(repository) => {
+        Some((repository, state)) if principal.can_read(&repository) => {
             Ok(Found { run, state, repository: repository.to_owned() })
         }
         Some(_) | None => Err(pikaci::StoreError::RunMissing { run }.into()),

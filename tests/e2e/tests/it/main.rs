@@ -13,6 +13,7 @@ mod forge_live;
 mod forge_merge;
 mod forge_mirror;
 mod forge_push;
+mod forge_reload;
 mod forge_restart;
 mod forge_rules;
 mod forge_safety;

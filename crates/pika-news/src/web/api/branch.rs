@@ -229,10 +229,10 @@ pub(super) async fn find(web: &Web, principal: &Principal, id: &str) -> Result<B
     let missing = || WebError::NotFound("there is no such branch".to_owned());
     let id: BranchId = id.parse().map_err(|_| missing())?;
     let repository = web.forge().repository_of_branch(id).await?;
-    if !principal.can_read(repository) {
+    if !principal.can_read(&repository) {
         return Err(missing());
     }
-    Ok(web.forge().branch(repository, id).await?)
+    Ok(web.forge().branch(&repository, id).await?)
 }
 
 /// Finds a lane run that the user may read.
@@ -243,7 +243,7 @@ pub(super) async fn find_lane_run(
 ) -> Result<LaneRunDetail, WebError> {
     let missing = || WebError::NotFound("there is no such lane run".to_owned());
     let id: LaneRunId = id.parse().map_err(|_| missing())?;
-    for repository in web.forge().repository_names().filter(|name| principal.can_read(name)) {
+    for repository in web.forge().repository_names().iter().filter(|name| principal.can_read(name)) {
         match web.forge().lane_run(repository, id).await {
             Err(error) if error.is_not_found() => {}
             found => return Ok(found?),

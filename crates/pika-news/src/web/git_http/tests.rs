@@ -43,7 +43,7 @@ impl Server {
         store.set_role(sample, ada.id, Some(Role::Write), "test".to_owned(), 1).await.unwrap();
         let token =
             authenticator.create_token(&ada, "git", &Scopes::all(), None).await.unwrap().reveal().to_owned();
-        let repositories = Repositories::from([("sample".to_owned(), bare.clone())]);
+        let repositories = Repositories::from_iter([("sample".to_owned(), bare.clone())]);
         let router = router(authenticator.clone(), repositories, config);
         tokio::spawn(async move { axum::serve(listener, router).await });
         let server = Server { scratch, bare, address, authenticator, token };

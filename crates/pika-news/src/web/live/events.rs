@@ -108,9 +108,9 @@ fn wanted(principal: &Principal, repository: Option<String>) -> Result<Option<St
     Ok(repository)
 }
 
-fn readable<'a>(forge: &'a Forge, principal: &Principal, only: Option<&str>) -> Vec<&'a str> {
-    let is_wanted = |name: &&str| only.is_none_or(|only| only == *name) && principal.can_read(name);
-    forge.repository_names().filter(is_wanted).collect()
+fn readable(forge: &Forge, principal: &Principal, only: Option<&str>) -> Vec<String> {
+    let is_wanted = |name: &String| only.is_none_or(|only| only == name) && principal.can_read(name);
+    forge.repository_names().into_iter().filter(is_wanted).collect()
 }
 
 fn gone(gone: Gone) -> WebError {

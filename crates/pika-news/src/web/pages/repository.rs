@@ -92,7 +92,7 @@ async fn page(
         tabs,
         state,
         list,
-        nightly: web.forge().nightlies_after(&[name], None, 1).await?.into_iter().next(),
+        nightly: web.forge().nightlies_after(&[name.to_owned()], None, 1).await?.into_iter().next(),
         offset: query.offset,
         previous: query.offset.saturating_sub(BRANCHES_PER_PAGE),
         next: query.offset.saturating_add(BRANCHES_PER_PAGE),

@@ -110,9 +110,8 @@ async fn page(
     let account = viewer.user().ok_or(WebError::Unauthenticated)?;
     allow(viewer, Action::Read, Resource::Account(account.id))?;
     let tokens = web.auth().list_tokens(account).await?;
-    let repository =
-        web.forge().config().repositories.iter().find(|repository| viewer.can_read(&repository.name));
-    let name = repository.map_or("NAME", |repository| &repository.name);
+    let repository = web.forge().repository_names().into_iter().find(|name| viewer.can_read(name));
+    let name = repository.as_deref().unwrap_or("NAME");
     let clone_example = match web.public_url().split_once("://") {
         Some((scheme, host)) => format!("{scheme}://{}@{host}/news/git/{name}.git", account.name),
         None => String::new(),

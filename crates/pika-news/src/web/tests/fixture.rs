@@ -172,7 +172,7 @@ impl Fixture {
     /// The same forge after a restart.
     pub(super) async fn restarted(self) -> Fixture {
         let Fixture { folder, forge, .. } = self;
-        let config = forge.config().clone();
+        let config = Config::clone(&forge.config());
         Fixture::open_in(folder, |changed| *changed = config).await
     }
 
@@ -199,7 +199,8 @@ impl Fixture {
     /// All that the forge serves.
     pub(super) fn router_with_git(&self) -> Router {
         let web = Web::new(self.forge.clone(), self.auth.clone(), self.shutdown.clone());
-        let repositories = [(REPOSITORY.to_owned(), self.forge.git(REPOSITORY).unwrap())].into();
+        let repositories =
+            [(REPOSITORY.to_owned(), self.forge.git(REPOSITORY).unwrap())].into_iter().collect();
         let git = GitHttpConfig::new(self.folder.path().join("hook.sock"));
         router_with_git(web, repositories, git)
     }

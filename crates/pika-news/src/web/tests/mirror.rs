@@ -63,7 +63,7 @@ async fn a_mirror_that_is_away_says_so_and_is_the_same_once_it_is_back() {
     assert!(ours.lines().count() == 2);
 
     // Nobody has to ask for it: a push alone wakes it.
-    let mut rounds = fixture.forge.hosted(REPOSITORY).unwrap().mirror_rounds.subscribe();
+    let mut rounds = fixture.forge.hosted(REPOSITORY).unwrap().live.mirror_rounds.subscribe();
     rounds.borrow_and_update();
     fixture.push("third", &[("a", "3")]).await;
     tokio::time::timeout(Duration::from_secs(60), rounds.changed()).await.unwrap().unwrap();

@@ -45,7 +45,7 @@ async fn given(fixture: &Fixture, branch: &str, random: u32) -> Vec<String> {
     let _: BranchId = fixture.push(branch, &[(file.as_str(), "x")]).await;
     let job = claim(fixture, random).await;
     let hosted = fixture.forge.hosted(REPOSITORY).unwrap();
-    let given = fixture.forge.secrets_for(hosted, &job).await.unwrap();
+    let given = fixture.forge.secrets_for(&hosted, &job).await.unwrap();
     given
         .into_iter()
         .map(|(name, content)| format!("{name}={}", String::from_utf8(content).unwrap()))

@@ -24,12 +24,13 @@ pub(super) async fn repositories(
     State(web): State<Web>,
     page: Paged,
 ) -> Result<PageAnswer<RepositoryRow>, ApiError> {
-    let is_wanted =
-        |name: &&str| page.after().is_none_or(|after| *name > after) && viewer.principal.can_read(name);
-    let names: Vec<&str> =
-        web.forge().repository_names().filter(is_wanted).take(page.rows() as usize).collect();
-    let mut rows = Vec::with_capacity(names.len());
-    for name in names {
+    let is_wanted = |name: &String| {
+        page.after().is_none_or(|after| name.as_str() > after) && viewer.principal.can_read(name)
+    };
+    let mut rows = Vec::new();
+    for name in
+        web.forge().repository_names().iter().filter(|name| is_wanted(name)).take(page.rows() as usize)
+    {
         rows.push(web.forge().repository_row(name).await?);
     }
     Ok(page.answer(rows, |row| row.name.clone()))
@@ -92,7 +93,7 @@ pub(super) async fn branch(
     Path(id): Path<i64>,
 ) -> Result<Json<BranchView>, ApiError> {
     let repository = repository_of_branch(&web, &viewer, BranchId(id)).await?;
-    Ok(Json(web.forge().branch(repository, BranchId(id)).await?))
+    Ok(Json(web.forge().branch(&repository, BranchId(id)).await?))
 }
 
 /// Lists the heads of a branch, the latest first.
@@ -108,7 +109,7 @@ pub(super) async fn heads(
     page: Paged,
 ) -> Result<PageAnswer<HeadSummary>, ApiError> {
     let repository = repository_of_branch(&web, &viewer, BranchId(id)).await?;
-    let rows = web.forge().heads_after(repository, BranchId(id), page.after_number()?, page.rows()).await?;
+    let rows = web.forge().heads_after(&repository, BranchId(id), page.after_number()?, page.rows()).await?;
     Ok(page.answer(rows, |row| row.id.to_string()))
 }
 
@@ -159,13 +160,13 @@ pub(super) async fn lane(
 }
 
 /// Finds the repository of a branch that the user may read.
-pub(super) async fn repository_of_branch<'a>(
-    web: &'a Web,
+pub(super) async fn repository_of_branch(
+    web: &Web,
     viewer: &Viewer,
     id: BranchId,
-) -> Result<&'a str, WebError> {
+) -> Result<String, WebError> {
     let repository = web.forge().repository_of_branch(id).await?;
-    if !viewer.principal.can_read(repository) {
+    if !viewer.principal.can_read(&repository) {
         return Err(WebError::NotFound("there is no such branch".to_owned()));
     }
     Ok(repository)

@@ -110,17 +110,13 @@ async fn read(web: &Web, of: RunsOf<'_>, page: Paged) -> Result<Runs, ApiError> 
 }
 
 /// The repositories that are meant, of those that the user may read.
-pub(super) fn wanted<'a>(
-    web: &'a Web,
-    viewer: &Viewer,
-    query: &QueueQuery,
-) -> Result<Vec<&'a str>, ApiError> {
+pub(super) fn wanted(web: &Web, viewer: &Viewer, query: &QueueQuery) -> Result<Vec<String>, ApiError> {
     if let Some(repository) = &query.repository {
         must(viewer, Action::Read, Resource::Repository(repository))?;
         web.forge().hosted(repository)?;
     }
-    let is_wanted = |name: &&str| {
+    let is_wanted = |name: &String| {
         query.repository.as_ref().is_none_or(|wanted| wanted == name) && viewer.principal.can_read(name)
     };
-    Ok(web.forge().repository_names().filter(is_wanted).collect())
+    Ok(web.forge().repository_names().into_iter().filter(is_wanted).collect())
 }
