@@ -8,6 +8,7 @@ mod accounts;
 mod audit;
 mod authorization;
 mod oidc;
+mod passkeys;
 mod secret;
 mod ssh_keys;
 
@@ -20,8 +21,10 @@ use serde::Serialize;
 pub use access::{Action, Decision, Principal, PublicRepositories, Refused, Resource, Role, Scope, Scopes};
 pub use accounts::{Account, OPERATOR};
 pub use audit::{Audit, AuditEntry};
+pub(crate) use authorization::cookie;
 pub use authorization::{Presented, SESSION_COOKIE};
 pub use oidc::{Departure, Oidc, OidcError};
+pub use passkeys::{Asked, CEREMONY_LIFETIME, PasskeyEntry, PasskeyError, Passkeys};
 pub use secret::{Secret, SecretHash, TOKEN_PREFIX};
 pub use ssh_keys::SshKey;
 

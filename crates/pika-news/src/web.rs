@@ -32,7 +32,7 @@ use axum::response::Redirect;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Authenticator, Oidc};
+use crate::auth::{Authenticator, Oidc, Passkeys};
 use crate::forge::Forge;
 use code::Code;
 use error::{PageError, WebError};
@@ -57,6 +57,7 @@ struct Inner {
     streams: Streams,
     limits: SignInLimits,
     oidc: Option<Oidc>,
+    passkeys: Option<Passkeys>,
     /// How browsers reach the forge.
     public_url: String,
     shutdown: CancellationToken,
@@ -74,8 +75,9 @@ impl Web {
             }
         });
         let (streams, limits) = (Streams::new(), SignInLimits::new());
-        let public_url = config.public_url.clone();
-        Web { inner: Arc::new(Inner { forge, auth, streams, limits, oidc, public_url, shutdown }) }
+        let (public_url, passkeys) = (config.public_url.clone(), Passkeys::new(&config.public_url));
+        let inner = Inner { forge, auth, streams, limits, oidc, passkeys, public_url, shutdown };
+        Web { inner: Arc::new(inner) }
     }
 
     fn forge(&self) -> &Forge {
@@ -96,6 +98,10 @@ impl Web {
 
     fn oidc(&self) -> Option<&Oidc> {
         self.inner.oidc.as_ref()
+    }
+
+    fn passkeys(&self) -> Option<&Passkeys> {
+        self.inner.passkeys.as_ref()
     }
 
     fn shutdown(&self) -> &CancellationToken {

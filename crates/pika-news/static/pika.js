@@ -20,6 +20,82 @@
   }
   setInterval(refreshAges, 15000);
 
+  // ---- passkeys -------------------------------------------------------------------------------------------------------
+  const toBytes = (text) =>
+    Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (letter) => letter.charCodeAt(0));
+  const toText = (buffer) =>
+    btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
+  async function send(path, body) {
+    const answer = await fetch(path, {
+      method: "POST",
+      credentials: "same-origin",
+      headers: { Accept: "application/json", "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    const said = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(said.error || `The forge answered ${answer.status}.`);
+    return said;
+  }
+  const passkeyActs = {
+    async add(form) {
+      const options = await send("/news/settings/passkeys/begin", {});
+      options.challenge = toBytes(options.challenge);
+      options.user.id = toBytes(options.user.id);
+      for (const known of options.excludeCredentials ?? []) known.id = toBytes(known.id);
+      const made = await navigator.credentials.create({ publicKey: options });
+      const response = {
+        attestationObject: toText(made.response.attestationObject),
+        clientDataJSON: toText(made.response.clientDataJSON),
+      };
+      const credential = { id: made.id, rawId: toText(made.rawId), type: made.type, response };
+      await send("/news/settings/passkeys", { name: form.elements.name.value, credential });
+      location.reload();
+    },
+    async "sign-in"() {
+      const options = await send("/news/sign-in/passkey/begin", {});
+      options.challenge = toBytes(options.challenge);
+      delete options.allowCredentials;
+      const found = await navigator.credentials.get({ publicKey: options });
+      const response = {
+        authenticatorData: toText(found.response.authenticatorData),
+        clientDataJSON: toText(found.response.clientDataJSON),
+        signature: toText(found.response.signature),
+        userHandle: found.response.userHandle ? toText(found.response.userHandle) : null,
+      };
+      await send("/news/sign-in/passkey", { id: found.id, rawId: toText(found.rawId), type: found.type, response });
+      location.assign("/news");
+    },
+  };
+  const passkeyProblems = {
+    NotAllowedError: "It was cancelled, or took too long.",
+    InvalidStateError: "This device has a passkey for you here already.",
+    SecurityError: "This page's address is not the one that the forge is configured with.",
+  };
+  for (const form of document.querySelectorAll("form[data-passkey]")) {
+    const problem = document.querySelector("[data-passkey-problem]");
+    if (!window.PublicKeyCredential) {
+      if (form.dataset.passkey === "add") {
+        problem.textContent = "This browser has no passkeys, or none for this address.";
+        problem.hidden = false;
+      }
+      continue;
+    }
+    for (const part of [form, form.closest("[data-passkey-section]")]) if (part) part.hidden = false;
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      problem.hidden = true;
+      const button = form.querySelector("button");
+      button.disabled = true;
+      try {
+        await passkeyActs[form.dataset.passkey](form);
+      } catch (error) {
+        problem.textContent = passkeyProblems[error.name] ?? error.message;
+        problem.hidden = false;
+      }
+      button.disabled = false;
+    });
+  }
+
   // ---- parts of the page that follow the forge ----------------------------------------------------------------------
   let refreshing = null;
   let again = false;

@@ -34,6 +34,15 @@ impl Browser {
     /// Opens a browser that sends this token with every request.
     #[track_caller]
     pub fn open(token: &str) -> Browser {
+        let mut browser = Browser::open_signed_out();
+        let headers = json!({"headers": {"Authorization": format!("Bearer {token}")}});
+        browser.call("Network.setExtraHTTPHeaders", &headers);
+        browser
+    }
+
+    /// Opens a browser that nobody is signed in with.
+    #[track_caller]
+    pub fn open_signed_out() -> Browser {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let (input, output) = (folder.path().join("in"), folder.path().join("out"));
         for pipe in [&input, &output] {
@@ -75,9 +84,55 @@ impl Browser {
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
         browser.call("Page.enable", &json!({}));
         browser.call("Network.enable", &json!({}));
-        let headers = json!({"headers": {"Authorization": format!("Bearer {token}")}});
-        browser.call("Network.setExtraHTTPHeaders", &headers);
         browser
+    }
+
+    /// Gives the browser a device that keeps passkeys and is unlocked by whoever asks. Returns its name.
+    #[track_caller]
+    pub fn add_authenticator(&mut self) -> String {
+        self.call("WebAuthn.enable", &json!({}));
+        let options = json!({
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": true,
+            "hasUserVerification": true,
+            "isUserVerified": true,
+        });
+        let added = self.call("WebAuthn.addVirtualAuthenticator", &json!({"options": options}));
+        added["authenticatorId"].as_str().expect("the device has a name").to_owned()
+    }
+
+    /// Says whether a device makes sure of its user from now on.
+    #[track_caller]
+    pub fn set_user_verified(&mut self, authenticator: &str, is_verified: bool) {
+        let parameters = json!({"authenticatorId": authenticator, "isUserVerified": is_verified});
+        self.call("WebAuthn.setUserVerified", &parameters);
+    }
+
+    /// The keys that a device keeps, and how often each was used.
+    #[track_caller]
+    pub fn credentials(&mut self, authenticator: &str) -> Vec<Value> {
+        let found = self.call("WebAuthn.getCredentials", &json!({"authenticatorId": authenticator}));
+        found["credentials"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Puts a key into a device, as whoever copied it would.
+    #[track_caller]
+    pub fn add_credential(&mut self, authenticator: &str, credential: &Value) {
+        self.call(
+            "WebAuthn.addCredential",
+            &json!({"authenticatorId": authenticator, "credential": credential}),
+        );
+    }
+
+    /// Takes a key out of a device.
+    #[track_caller]
+    pub fn remove_credential(&mut self, authenticator: &str, credential: &Value) {
+        let id = &credential["credentialId"];
+        self.call(
+            "WebAuthn.removeCredential",
+            &json!({"authenticatorId": authenticator, "credentialId": id}),
+        );
     }
 
     /// Goes to an address.

@@ -34,11 +34,14 @@ pub struct TestForgeOptions {
     pub after: String,
     /// More arguments of `serve`.
     pub arguments: &'static [&'static str],
+    /// How browsers reach it: passkeys need a name.
+    pub host: &'static str,
 }
 
 impl Default for TestForgeOptions {
     fn default() -> TestForgeOptions {
-        TestForgeOptions { slots: 2, drain_s: 2, more: String::new(), after: String::new(), arguments: &[] }
+        let (more, after) = (String::new(), String::new());
+        TestForgeOptions { slots: 2, drain_s: 2, more, after, arguments: &[], host: "127.0.0.1" }
     }
 }
 
@@ -68,7 +71,7 @@ impl TestForge {
         for _ in 0..START_ATTEMPTS {
             // Somebody may take the port before the forge does: then another one.
             let port = free_port();
-            forge.url = format!("http://127.0.0.1:{port}");
+            forge.url = format!("http://{}:{port}", options.host);
             forge.write_config(port, options);
             if forge.try_start() {
                 forge.token = forge.make_token_for("ada");
@@ -283,8 +286,9 @@ impl TestForge {
 
     fn write_config(&self, port: u16, options: &TestForgeOptions) {
         let mut text = String::new();
-        let TestForgeOptions { slots, drain_s, more, after, arguments: _ } = options;
+        let TestForgeOptions { slots, drain_s, more, after, arguments: _, host: _ } = options;
         writeln!(text, "data = \"data\"\nlisten = \"127.0.0.1:{port}\"").unwrap();
+        writeln!(text, "public_url = {:?}", self.url).unwrap();
         writeln!(text, "[ci]\npikaci = {:?}\nslots = {slots}\ndrain_s = {drain_s}", programs::pikaci())
             .unwrap();
         writeln!(text, "{more}").unwrap();
@@ -316,6 +320,16 @@ impl TestForge {
         let token = text.split_whitespace().find(|word| word.starts_with("pika_"));
         let errors = String::from_utf8_lossy(&output.stderr);
         token.unwrap_or_else(|| panic!("no token in {text:?}; {errors}")).to_owned()
+    }
+
+    /// Makes a link that signs the administrator in once, and returns its path.
+    #[track_caller]
+    pub fn sign_in_link(&self) -> String {
+        let output = self.command(&["sign-in-link", "--config"]).arg(self.config()).output();
+        let output = output.expect("pika-news runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let path = text.split_whitespace().find_map(|word| word.strip_prefix(&self.url));
+        path.unwrap_or_else(|| panic!("no link in {text:?}")).to_owned()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -27,7 +27,7 @@ impl Presented {
     pub fn read(headers: &HeaderMap) -> Option<Presented> {
         match headers.get(header::AUTHORIZATION) {
             Some(value) => token(value.to_str().ok()?).map(Presented::Token),
-            None => session(headers).map(Presented::Session),
+            None => cookie(headers, SESSION_COOKIE).map(Presented::Session),
         }
     }
 }
@@ -44,10 +44,11 @@ fn token(value: &str) -> Option<Secret> {
     }
 }
 
-fn session(headers: &HeaderMap) -> Option<Secret> {
+/// Reads the secret that a browser keeps in this cookie.
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == SESSION_COOKIE).and_then(|(_, value)| Secret::presented(value))
+    pairs.find(|(found, _)| *found == name).and_then(|(_, value)| Secret::presented(value))
 }
 
 #[cfg(test)]

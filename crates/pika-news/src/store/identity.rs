@@ -85,7 +85,7 @@ impl Store {
             }
             transaction
                 .execute("UPDATE user SET is_disabled = ?2 WHERE name = ?1", params![name, is_disabled])?;
-            for table in ["session", "token", "sign_in_link", "ssh_key"] {
+            for table in ["session", "token", "sign_in_link", "ssh_key", "passkey"] {
                 let sql =
                     format!("DELETE FROM {table} WHERE user_id = (SELECT id FROM user WHERE name = ?1)");
                 transaction.execute(&sql, [&name])?;
@@ -273,15 +273,27 @@ impl Store {
             remove_expired(transaction, now_ms)?;
             let sql = "UPDATE sign_in_link SET used_at_ms = ?2 WHERE secret_hash = ?1";
             transaction.execute(sql, params![link.as_bytes(), now_ms])?;
-            transaction.execute(
-                "INSERT INTO session (user_id, secret_hash, created_at_ms, used_at_ms, expires_at_ms)
-                 VALUES (?1, ?2, ?3, ?3, ?4)",
-                params![user.id, session.as_bytes(), now_ms, expires_at_ms],
-            )?;
+            open_session(transaction, user.id, session, now_ms, expires_at_ms)?;
             Ok(Some(user))
         })
         .await
     }
+}
+
+/// Opens a session for a user, however they came.
+pub(super) fn open_session(
+    transaction: &Transaction<'_>,
+    user_id: i64,
+    session: SecretHash,
+    now_ms: i64,
+    expires_at_ms: i64,
+) -> Result<(), StoreError> {
+    transaction.execute(
+        "INSERT INTO session (user_id, secret_hash, created_at_ms, used_at_ms, expires_at_ms)
+         VALUES (?1, ?2, ?3, ?3, ?4)",
+        params![user_id, session.as_bytes(), now_ms, expires_at_ms],
+    )?;
+    Ok(())
 }
 
 pub(super) fn identified(

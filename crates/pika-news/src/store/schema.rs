@@ -21,6 +21,7 @@ const MIGRATIONS: &[M<'static>] = &[
     M::up(include_str!("migrations/0008_mirror.sql")),
     M::up(include_str!("migrations/0009_webhooks.sql")),
     M::up(include_str!("migrations/0010_nightlies.sql")),
+    M::up(include_str!("migrations/0011_passkeys.sql")),
 ];
 
 /// Brings a database up to date.

@@ -10,6 +10,7 @@ mod explained;
 mod home;
 mod lane_run;
 mod oidc;
+mod passkeys;
 mod repository;
 mod settings;
 mod sign_in;
@@ -33,6 +34,8 @@ pub(super) fn router(web: &Web) -> Router<Web> {
     let signing_in = Router::new()
         .route("/news/sign-in/oidc", get(oidc::depart))
         .route("/news/sign-in/oidc/callback", get(oidc::arrive))
+        .route("/news/sign-in/passkey/begin", post(passkeys::begin_sign_in))
+        .route("/news/sign-in/passkey", post(passkeys::sign_in))
         .route("/news/sign-in/{secret}", get(sign_in::show).post(sign_in::consume))
         .layer(from_fn_with_state(web.clone(), limits::by_address));
     signing_in
@@ -43,6 +46,9 @@ pub(super) fn router(web: &Web) -> Router<Web> {
         .route("/news/settings/tokens/{id}/revoke", post(tokens::revoke))
         .route("/news/settings/ssh-keys", get(settings::keys).post(settings::add_key))
         .route("/news/settings/ssh-keys/{id}/revoke", post(settings::revoke_key))
+        .route("/news/settings/passkeys", get(passkeys::show).post(passkeys::add))
+        .route("/news/settings/passkeys/begin", post(passkeys::begin))
+        .route("/news/settings/passkeys/{id}/remove", post(passkeys::remove))
         .route("/news/settings/users", get(settings::users).post(settings::add_user))
         .route("/news/settings/users/{name}", post(settings::change_user))
         .route("/news/settings/audit", get(settings::audit))

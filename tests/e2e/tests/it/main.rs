@@ -12,6 +12,7 @@ mod forge_git;
 mod forge_live;
 mod forge_merge;
 mod forge_mirror;
+mod forge_passkeys;
 mod forge_push;
 mod forge_reload;
 mod forge_restart;

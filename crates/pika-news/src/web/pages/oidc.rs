@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::sign_in::session_cookie;
-use crate::auth::{OidcError, Secret};
+use crate::auth::OidcError;
 use crate::web::Web;
 use crate::web::code::Code;
 use crate::web::error::{PageError, WebError};
@@ -42,7 +42,7 @@ pub(super) async fn arrive(
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let oidc = web.oidc().ok_or_else(|| super::not_found("sign-in provider"))?;
-    let arrived = match (departure(&headers), &answer.error) {
+    let arrived = match (crate::auth::cookie(&headers, COOKIE), &answer.error) {
         (_, Some(_)) => Err(OidcError::Refused("the provider did not sign you in".to_owned())),
         (None, None) => Err(OidcError::State),
         (Some(browser), None) => web.auth().sign_in_from(oidc, &answer.code, &answer.state, &browser).await,
@@ -79,12 +79,6 @@ fn refusal(error: OidcError) -> WebError {
         }
         OidcError::State | OidcError::Refused(_) => WebError::Refused(Code::Forbidden, error.to_string()),
     }
-}
-
-fn departure(headers: &HeaderMap) -> Option<Secret> {
-    let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).and_then(|(_, value)| Secret::presented(value))
 }
 
 fn cookie(value: &str, age_s: u64, is_secure: bool) -> String {

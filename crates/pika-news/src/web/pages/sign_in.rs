@@ -18,6 +18,7 @@ struct SignInPage {
     user: Option<User>,
     link: SignInLink,
     has_provider: bool,
+    has_passkeys: bool,
 }
 
 enum SignInLink {
@@ -35,7 +36,12 @@ pub(super) async fn explain(State(web): State<Web>, headers: HeaderMap) -> Resul
     if user.is_some() {
         return Ok(Redirect::to("/news").into_response());
     }
-    render(&SignInPage { user: None, link: SignInLink::None, has_provider: web.oidc().is_some() })
+    render(&SignInPage {
+        user: None,
+        link: SignInLink::None,
+        has_provider: web.oidc().is_some(),
+        has_passkeys: web.passkeys().is_some(),
+    })
 }
 
 /// `GET /news/sign-in/{secret}`: asks for a click.
@@ -43,7 +49,7 @@ pub(super) async fn show(State(web): State<Web>, Path(secret): Path<String>) -> 
     match web.auth().find_sign_in_link(&secret).await? {
         Some(user) => {
             let link = SignInLink::Good { user_name: user.name, secret };
-            render(&SignInPage { user: None, link, has_provider: false })
+            render(&SignInPage { user: None, link, has_provider: false, has_passkeys: false })
         }
         None => spent(),
     }
@@ -83,7 +89,12 @@ pub(super) fn session_cookie(session: &Secret, is_secure: bool) -> String {
 }
 
 fn spent() -> Result<Response, PageError> {
-    let page = render(&SignInPage { user: None, link: SignInLink::Spent, has_provider: false })?;
+    let page = render(&SignInPage {
+        user: None,
+        link: SignInLink::Spent,
+        has_provider: false,
+        has_passkeys: false,
+    })?;
     Ok((StatusCode::NOT_FOUND, page).into_response())
 }
 

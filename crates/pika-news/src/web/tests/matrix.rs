@@ -18,7 +18,7 @@ use super::fixture::{Fixture, MANIFEST, REPOSITORY, job_id, run_id, write_pikaci
 use crate::auth::{Audit, Role, Scope, Scopes, User};
 use crate::forge::RunsOf;
 use crate::secrets::SealedSecret;
-use crate::store::{AddedSshKey, NewDelivery, NewSshKey, NewWebhook};
+use crate::store::{AddedPasskey, AddedSshKey, NewDelivery, NewPasskey, NewSshKey, NewWebhook};
 
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +119,9 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/sign-in/oidc", Open, ""),
         row("GET", "/news/sign-in/oidc/callback", Open, ""),
         row("POST", "/news/sign-in/{secret}", Open, ""),
+        // Whoever has the device is let in; `e2e` tries it with a browser.
+        row("POST", "/news/sign-in/passkey/begin", Open, ""),
+        row("POST", "/news/sign-in/passkey", Open, "{\"id\":\"none\"}"),
         row("POST", "/news/sign-out", Open, ""),
         // Shows what may be read, and leads to the sign-in page when that is nothing.
         row("GET", "/news", Home, ""),
@@ -128,6 +131,10 @@ fn rows() -> Vec<Row> {
         row("GET", "/news/settings/ssh-keys", OwnRead, ""),
         row("POST", "/news/settings/ssh-keys", OwnChange, "public_key=none"),
         row("POST", "/news/settings/ssh-keys/{id}/revoke", OwnChange, ""),
+        row("GET", "/news/settings/passkeys", OwnRead, ""),
+        row("POST", "/news/settings/passkeys", OwnChange, "{\"name\":\"none\"}"),
+        row("POST", "/news/settings/passkeys/begin", OwnChange, ""),
+        row("POST", "/news/settings/passkeys/{id}/remove", OwnChange, ""),
         row("GET", "/news/settings/users", Forge, ""),
         row("POST", "/news/settings/users", Forge, "name=%20"),
         row("POST", "/news/settings/users/{name}", Forge, "action=none"),
@@ -430,6 +437,17 @@ impl Matrix {
             };
             let added = self.fixture.forge.store().add_ssh_key(key, audit(), 1).await.unwrap();
             let AddedSshKey::Added(id) = added else { panic!("{added:?}") };
+            text = text.replace("{id}", &id.to_string());
+        }
+        if let Some(user) = user.filter(|_| text.contains("passkeys/{id}")) {
+            let passkey = NewPasskey {
+                user_id: user.id,
+                credential_id: getrandom::u64().unwrap().to_be_bytes().to_vec(),
+                credential: "none".to_owned(),
+                name: "spare".to_owned(),
+            };
+            let added = self.fixture.forge.store().add_passkey(passkey, audit(), 1).await.unwrap();
+            let AddedPasskey::Added(id) = added else { panic!("{added:?}") };
             text = text.replace("{id}", &id.to_string());
         }
         if text.contains("secrets/{secret}") {
