@@ -8,6 +8,7 @@ mod metrics;
 mod mirror;
 mod nightly;
 mod reload;
+mod retention;
 mod rules;
 mod secrets;
 mod ssh;
@@ -28,6 +29,8 @@ use toml::Spanned;
 pub use auth::{AuthConfig, OidcConfig};
 pub use metrics::MetricsConfig;
 pub use mirror::{MirrorConfig, StatusHost, StatusesConfig};
+pub use retention::RetentionConfig;
+pub(crate) use retention::as_size;
 pub use secrets::SecretsConfig;
 pub use ssh::SshConfig;
 pub use tutorial::TutorialConfig;
@@ -85,6 +88,8 @@ pub struct Config {
     pub secrets: SecretsConfig,
     /// Whom events may be sent to.
     pub webhooks: WebhooksConfig,
+    /// How much of what is past is kept.
+    pub retention: RetentionConfig,
     /// The repositories, in the file's order.
     pub repositories: Vec<RepositoryConfig>,
 }
@@ -245,6 +250,8 @@ struct RawConfig {
     #[serde(default)]
     webhooks: webhooks::RawWebhooks,
     #[serde(default)]
+    retention: retention::RawRetention,
+    #[serde(default)]
     repositories: Vec<RawRepository>,
 }
 
@@ -354,8 +361,22 @@ impl Checker<'_> {
         let auth = self.auth(raw.auth, folder);
         let secrets = self.secrets(raw.secrets, folder);
         let webhooks = self.webhooks(&raw.webhooks);
+        let retention = self.retention(raw.retention);
         let repositories = self.repositories(raw.repositories, &data, folder);
-        Config { data, listen, public_url, ssh, ci, tutorial, auth, metrics, secrets, webhooks, repositories }
+        Config {
+            data,
+            listen,
+            public_url,
+            ssh,
+            ci,
+            tutorial,
+            auth,
+            metrics,
+            secrets,
+            webhooks,
+            retention,
+            repositories,
+        }
     }
 
     fn listen(&mut self, raw: Option<Spanned<String>>) -> SocketAddr {

@@ -348,6 +348,18 @@ pub(crate) struct GcArguments {
     /// What prepared outputs may take together; the longest unused go until they do
     #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = parse_size)]
     pub(crate) max_prepared_size: u64,
+    /// What snapshots may take; the oldest runs go with theirs [default: no bound of their own]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_snapshots_size: Option<u64>,
+    /// What logs may take; the long ones of the oldest runs go [default: no bound of their own]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_logs_size: Option<u64>,
+    /// What artifacts may take; those of the oldest runs go [default: no bound of their own]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_artifacts_size: Option<u64>,
+    /// Runs older than this go
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_age_days: Option<u16>,
     /// How many of the newest runs stay, and the outputs that they used, whatever they take
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) keep: usize,

@@ -4,6 +4,7 @@
 //! could be run again from it; the policy is a pure function of an inventory.
 
 mod inventory;
+mod parts;
 mod policy;
 
 use std::fs;
@@ -49,6 +50,8 @@ pub fn collect(state: &StateRoot, budget: &Budget, is_dry: bool) -> Result<Colle
 fn remove(state: &StateRoot, what: &What) -> Result<(), String> {
     match what {
         What::Run { run } => remove_run(state, run),
+        What::Artifacts { run } => remove_part(state, run, parts::remove_artifacts),
+        What::Logs { run } => remove_part(state, run, parts::remove_logs),
         What::Snapshot { digest } => remove_snapshot(state, digest),
         What::Leftover { path } => snapshot::remove_tree(path).map_err(|error| error.to_string()),
     }
@@ -59,6 +62,17 @@ fn remove_run(state: &StateRoot, run: &RunId) -> Result<(), String> {
         return Err("it is alive again".to_owned());
     }
     remove_folder(&state.runs_dir(), &state.run_dir(run), run.as_str())
+}
+
+fn remove_part(
+    state: &StateRoot,
+    run: &RunId,
+    remove: impl FnOnce(&StateRoot, &RunId) -> io::Result<()>,
+) -> Result<(), String> {
+    if is_locked(state, run).map_err(|error| error.to_string())? {
+        return Err("it is alive again".to_owned());
+    }
+    remove(state, run).map_err(|error| error.to_string())
 }
 
 /// Takes the names of folder and list away first: who looks for the snapshot from now on makes both anew, and keeps

@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 use super::process::{self, Invocation, Process};
 use super::schedule::LiveLane;
 use super::{Ci, Live};
+use crate::config::as_size;
 use crate::forge::view::Change;
 use crate::forge::{Forge, Hosted};
 use crate::metrics;
@@ -56,10 +57,11 @@ pub(super) enum Begin {
 pub(super) async fn collect(forge: &Forge, hosted: &Hosted) {
     let ci = forge.ci();
     let stderr = forge.config().data.join(format!("{}.gc.stderr", hosted.config.slug()));
-    let budget = format!("{}KiB", (ci.config().state_bytes_max / 1024).max(1));
+    let mut arguments = vec!["gc".to_owned(), "--max-size".to_owned(), as_size(ci.config().state_bytes_max)];
+    arguments.extend(forge.config().retention.arguments());
     let invocation = Invocation {
         pikaci: &ci.pikaci,
-        arguments: ["gc", "--max-size", &budget].map(str::to_owned).to_vec(),
+        arguments,
         folder: &hosted.config.path,
         state: &hosted.state_root,
         stderr: &stderr,

@@ -8,6 +8,7 @@ impl Config {
     pub(crate) fn with_reloadable(&self, other: &Config) -> Config {
         let mut config = self.clone();
         config.repositories.clone_from(&other.repositories);
+        config.retention.clone_from(&other.retention);
         config.auth.trusted_proxies.clone_from(&other.auth.trusted_proxies);
         config.ci = CiConfig {
             pikaci: self.ci.pikaci.clone(),

@@ -124,7 +124,7 @@ fn the_examples_of_the_pages_are_configurations() {
         .iter()
         .flat_map(|page| page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()))
         .collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         let text = format!("data = \"d\"\n{example}");
         if let Err(error) = Config::parse(&text, "forge.toml", Path::new("/srv")) {
@@ -142,4 +142,17 @@ fn a_nightly_has_a_time_of_the_day() {
         let error = parse(&text(wrong)).unwrap_err();
         assert!(error.starts_with("pika.toml:4:11: `nightly` is "), "{error}");
     }
+}
+
+#[test]
+fn what_is_kept_is_said_to_the_engine_in_its_own_words() {
+    let text = "data = \"d\"\n[retention]\nruns_min = 5\ndays = 90\nlogs_max = \"1GiB\"\nartifacts_max = \"2GiB\"\nsnapshots_max = \"3GiB\"\nprepared_max = \"4GiB\"\n";
+    let said = parse(text).unwrap().retention.arguments().join(" ");
+    assert_eq!(
+        said,
+        "--keep 5 --max-age-days 90 --max-logs-size 1048576KiB --max-artifacts-size 2097152KiB --max-snapshots-size 3145728KiB --max-prepared-size 4194304KiB"
+    );
+    assert_eq!(parse("data = \"d\"\n").unwrap().retention.arguments(), ["--keep", "20"]);
+    let error = parse("data = \"d\"\n[retention]\ndays = 0\nlogs_max = \"1GB\"\n").unwrap_err();
+    assert!(error.contains("pika.toml:3:8: `days` is 0") && error.contains("pika.toml:4:"), "{error}");
 }

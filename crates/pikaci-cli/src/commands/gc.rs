@@ -1,5 +1,6 @@
 //! `pikaci gc`
 
+use jiff::{SignedDuration, Timestamp};
 use pikaci_engine::gc::{Budget, collect};
 use pikaci_engine::prepared::PreparedBudget;
 
@@ -11,7 +12,17 @@ use crate::output::{plain, print_line, size};
 
 /// Removes what is not needed, and says what and why.
 pub(crate) fn gc(arguments: &GcArguments, config: &Config) -> Result<u8, Failure> {
-    let budget = Budget { bytes_max: arguments.max_size, runs_min: arguments.keep };
+    let not_before = arguments
+        .max_age_days
+        .and_then(|days| Timestamp::now().checked_sub(SignedDuration::from_hours(i64::from(days) * 24)).ok());
+    let budget = Budget {
+        bytes_max: arguments.max_size,
+        snapshot_bytes_max: arguments.max_snapshots_size.unwrap_or(u64::MAX),
+        log_bytes_max: arguments.max_logs_size.unwrap_or(u64::MAX),
+        artifact_bytes_max: arguments.max_artifacts_size.unwrap_or(u64::MAX),
+        not_before,
+        runs_min: arguments.keep,
+    };
     let collected = collect(&config.state, &budget, arguments.dry_run)?;
     let (verb, sum) = if arguments.dry_run { ("would remove", "would free") } else { ("removed", "freed") };
     for removal in &collected.removed {

@@ -6,9 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use pikaci::store::{is_locked, list_runs, load_stored_run_record};
 use pikaci::{Digest, RunId, RunStatus, StateRoot, StoreError};
 
+use super::parts;
 use crate::snapshot::{CACHE_FOLDER, list_path};
 
 /// Everything that a state root holds.
@@ -31,8 +33,14 @@ pub struct RunEntry {
     pub is_live: bool,
     /// What it ran on; `None`: not known.
     pub snapshot: Option<Digest>,
+    /// When it began; not known of one whose record can't be read.
+    pub created_at: Option<Timestamp>,
     /// What its folder weighs.
     pub bytes: u64,
+    /// What of that are logs that are worth to be removed.
+    pub logs: u64,
+    /// What of that its jobs have left beside their logs and results.
+    pub artifacts: u64,
 }
 
 /// One snapshot.
@@ -52,11 +60,15 @@ pub(super) fn take(state: &StateRoot, leftover_age: Duration) -> Result<Inventor
         let is_finished = record.as_ref().is_some_and(|record| record.status != RunStatus::Running);
         let bytes = weigh(&state.run_dir(&run)).values().sum();
         let is_live = !is_finished || is_locked(state, &run)?;
+        let weigh_all = |parts: Vec<PathBuf>| parts.iter().map(|path| weigh_one(path)).sum();
         inventory.runs.push(RunEntry {
-            run,
             is_live,
+            created_at: record.as_ref().map(|record| record.created_at),
             snapshot: record.and_then(|record| record.snapshot_digest),
             bytes,
+            logs: weigh_all(parts::logs(state, &run)),
+            artifacts: weigh_all(parts::artifacts(state, &run)),
+            run,
         });
     }
     let mut snapshots = Vec::new();
@@ -105,6 +117,14 @@ fn is_older(metadata: &fs::Metadata, age: Duration) -> bool {
 fn entries(folder: &Path) -> Vec<(PathBuf, fs::Metadata)> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))).collect()
+}
+
+fn weigh_one(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => weigh(path).values().sum(),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    }
 }
 
 /// The files below a folder by inode, with what they take on the disk. No link is followed.

@@ -107,6 +107,10 @@ fn gc_removes_what_is_over_the_budget_and_spares_what_still_runs() {
     let running = project.start(&["run", "long"]);
     let run = project.wait_for_log("stuck", "ready");
 
+    // As the forge asks, with bounds that nothing exceeds.
+    let roomy = "gc --max-size 1GiB --keep 5 --max-age-days 90 --max-logs-size 1048576KiB --max-artifacts-size 1GiB --max-snapshots-size 1GiB --max-prepared-size 1GiB";
+    project.pikaci(&roomy.split(' ').collect::<Vec<_>>()).expect(0);
+    assert_eq!(project.runs().len(), 2);
     let removed = project.pikaci(&["gc", "--max-size", "0", "--keep", "0"]).expect(0);
     assert!(removed.output.contains(ended.run_id.as_str()), "it says what it removed: {removed:?}");
     assert_eq!(project.runs(), std::slice::from_ref(&run));

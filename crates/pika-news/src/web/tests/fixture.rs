@@ -21,7 +21,9 @@ use tower::ServiceExt as _;
 
 use crate::auth::{Authenticator, Scopes, User};
 use crate::ci::{Ci, PikaciProgram};
-use crate::config::{AuthConfig, CiConfig, Config, RepositoryConfig, TutorialConfig, Visibility};
+use crate::config::{
+    AuthConfig, CiConfig, Config, RepositoryConfig, RetentionConfig, TutorialConfig, Visibility,
+};
 use crate::forge::id::{BranchId, LaneRunId};
 use crate::forge::{Forge, RefUpdate};
 use crate::store::{Claim, Finish, Store};
@@ -44,6 +46,7 @@ pub(super) fn forge_test_config_with_git_dir(folder: &Path, git_dir: &Path) -> C
         metrics: Default::default(),
         secrets: Default::default(),
         webhooks: Default::default(),
+        retention: RetentionConfig::default(),
         repositories: vec![RepositoryConfig {
             name: REPOSITORY.to_owned(),
             path: git_dir.to_owned(),
