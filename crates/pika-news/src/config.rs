@@ -13,6 +13,7 @@ mod rules;
 mod secrets;
 mod ssh;
 mod tutorial;
+mod unknown;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -312,14 +313,7 @@ impl Config {
             checker.push(0..0, format!("is larger than {CONFIG_BYTES_MAX} bytes"));
             None
         } else {
-            match toml::from_str::<RawConfig>(text) {
-                Ok(raw) => Some(checker.config(raw, folder)),
-                Err(error) => {
-                    let span = error.span().unwrap_or(0..0);
-                    checker.push(span, error.message().replace('\n', "; "));
-                    None
-                }
-            }
+            checker.read(text).map(|raw| checker.config(raw, folder))
         };
         match config {
             Some(config) if checker.problems.is_empty() => Ok(config),

@@ -5,6 +5,7 @@
 //! one after the other.
 
 mod act;
+mod check;
 mod error;
 pub mod event;
 pub(crate) mod health;

@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hook::{MESSAGE_BYTES_MAX, Push, PushAnswer, Stage};
 
+/// The longest path of a socket: `sun_path` with the zero byte at its end, unix(7).
+const PATH_BYTES_MAX: usize = 107;
 /// How many hooks are heard at once; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 32;
 /// How long a hook may take to say its line, or to read the answer.
@@ -35,8 +37,14 @@ pub enum HookSocketError {
         /// The socket.
         path: PathBuf,
     },
+    /// No socket can have this path.
+    #[error("the path {} of the hook's socket is longer than {PATH_BYTES_MAX} bytes; configure a shorter `data`", path.display())]
+    TooLong {
+        /// The socket.
+        path: PathBuf,
+    },
     /// The socket can't be made.
-    #[error("cannot listen on {} (its path may have about 100 bytes)", path.display())]
+    #[error("cannot listen on {}", path.display())]
     Listen {
         /// The socket.
         path: PathBuf,
@@ -60,9 +68,18 @@ pub struct HookSocket {
     listener: UnixListener,
 }
 
+/// Whether a socket can be at this path.
+pub fn check(path: &Path) -> Result<(), HookSocketError> {
+    if path.as_os_str().len() > PATH_BYTES_MAX {
+        return Err(HookSocketError::TooLong { path: path.to_owned() });
+    }
+    Ok(())
+}
+
 impl HookSocket {
     /// Listens at `path`, in place of a forge that is gone.
     pub async fn bind(path: &Path) -> Result<HookSocket, HookSocketError> {
+        check(path)?;
         if UnixStream::connect(path).await.is_ok() {
             return Err(HookSocketError::InUse { path: path.to_owned() });
         }

@@ -126,7 +126,7 @@ impl Server {
         config.tutorial.settings.environment = variables(&config.tutorial.pass_env);
         let clock = Arc::new(Timestamp::now);
         let ci = Ci::new(config.ci.clone(), program);
-        let hook_socket_path = std::path::absolute(config.data.join("hook.sock"))?;
+        let hook_socket_path = hook_socket_path(&config)?;
         let hook_socket = HookSocket::bind(&hook_socket_path).await?;
         let forge = Forge::open_with(&git(), config, store.clone(), clock, ci).await?;
         reload::install_hooks(&forge, &hook_socket_path).await?;
@@ -289,8 +289,13 @@ async fn open_ssh(config: &mut Config) -> Result<Option<(TcpListener, PrivateKey
     Ok(Some((listener, ssh::load_or_make(&ssh.host_key)?)))
 }
 
+/// Where hooks reach the forge.
+pub(super) fn hook_socket_path(config: &Config) -> Result<PathBuf> {
+    Ok(std::path::absolute(config.data.join("hook.sock"))?)
+}
+
 /// Finds `pikaci`: as configured, else beside this program, else on the path.
-fn find_pikaci(config: &Config) -> Result<PathBuf> {
+pub(super) fn find_pikaci(config: &Config) -> Result<PathBuf> {
     let name = match &config.ci.pikaci {
         Some(path) if path.components().count() > 1 => {
             if !path.is_file() {

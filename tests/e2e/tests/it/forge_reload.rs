@@ -1,4 +1,4 @@
-//! The configuration, read again while the forge serves.
+//! The configuration, read again while the forge serves, and checked before.
 
 use std::fs;
 
@@ -54,4 +54,26 @@ fn a_configuration_that_is_read_again_serves_more_repositories_and_a_broken_one_
     client.get("/news/second").expect(404);
     forge.stranger().get("/news/sample").expect(303);
     assert!(tree.try_push("HEAD:another").is_accepted);
+}
+
+#[test]
+fn a_configuration_that_can_not_be_served_is_told_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("forge.toml");
+    let long = "d".repeat(120);
+    let text = format!(
+        "data = {long:?}\n[ci]\npikaci = \"/nonexistent/pikaci\"\n[secrets]\nkey_file = \"none\"\n[[repositories]]\nname = \"a\"\n[repositories.mirror]\nurl = \"https://git.example.org/a.git\"\nusername = \"u\"\npassword_file = \"gone\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let output = std::process::Command::new(e2e::pika_news())
+        .args(["check-config", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for word in ["hook's socket", "/nonexistent/pikaci", "[secrets]", "`password_file`"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert!(!folder.path().join(long).exists());
 }
