@@ -49,8 +49,12 @@ pub(super) fn bench(bench: &Bench) -> Result<Vec<Figure>> {
     let over_ssh = format!("ssh://git@127.0.0.1:{ssh_port}/bench.git");
     let runs = bench.runs.min(RUNS_MAX);
     let (mut http_pairs, mut ssh_pairs) = (Vec::new(), Vec::new());
+    forge.commit("base")?;
     // The first of all is not counted: it warms what is read.
     for run in 0..=runs {
+        // From the same commit each time: of a branch on top of the last one, ours would be sent that one again, which was
+        // forgotten there, and the peer would not.
+        git(forge.clone(), &["checkout", "--quiet", "--force", "base"])?;
         // New bytes each time: what the other side has is not sent again.
         fs::write(forge.clone().join("noise"), noise(run as u64 + 1))?;
         let branch = format!("push-{run}");
