@@ -40,7 +40,7 @@ pub use act::RerunScope;
 pub use error::ForgeError;
 pub use list::RunsOf;
 pub use receive_push::RefUpdate;
-pub use reload::Reloaded;
+pub use reload::{Hooks, Reloaded};
 pub use secret::SECRET_BYTES_MAX;
 
 use crate::ci::Ci;

@@ -112,6 +112,8 @@ impl Forge {
                 return Ok(Duration::from_millis(left.cast_unsigned()));
             }
         }
+        // Before the references are looked at: what happened until now is about commits that the other host is given now.
+        let (_, happened) = self.store().event_bounds().await?;
         let found = hosted.git.fingerprint_references().await.ok();
         let is_late = keeping.same_at.is_none_or(|at| at.elapsed() >= config.interval);
         if is_late || found.is_none() || found != keeping.mirrored || hosted.is_mirror_wanted() {
@@ -139,7 +141,7 @@ impl Forge {
             return Ok(until_late.min(at - Instant::now()));
         }
         let refusals = std::mem::take(&mut keeping.refusals);
-        match self.tell_statuses(hosted, statuses).await? {
+        match self.tell_statuses(hosted, statuses, happened).await? {
             Told::All => Ok(until_late),
             Told::Part => Ok(Duration::ZERO),
             Told::Refused => {

@@ -7,7 +7,7 @@
 mod address;
 mod send;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -18,12 +18,15 @@ use send::Sender;
 
 use crate::forge::event::EventKind;
 use crate::forge::health::Actor;
+use crate::forge::id::RepositoryId;
 use crate::forge::{Forge, ForgeError};
 use crate::secrets::SecretKey;
 use crate::store::{NewDelivery, Tried, WebhookRecord};
 
 /// How many are sent at once.
 const SENDING_MAX: usize = 8;
+/// And of one repository, so that its receivers, if they hang, leave places for others.
+const SENDING_OF_REPOSITORY_MAX: usize = 3;
 /// How many webhooks are looked at in a round; more than a forge should have.
 const WEBHOOKS_MAX: u32 = 1000;
 /// How many deliveries of one webhook may wait. Events beyond that stay events, for as long as these are kept.
@@ -41,6 +44,12 @@ const DELAYS: [Duration; 6] = [
 ];
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_secs(2);
+
+/// A delivery that is under way.
+struct Sending {
+    repository: RepositoryId,
+    task: tokio::task::Id,
+}
 
 /// What wakes the sender.
 #[derive(Debug, Default)]
@@ -65,7 +74,7 @@ impl Forge {
         };
         let mut written = self.store().watch_events();
         let mut sending = JoinSet::new();
-        let mut busy = HashSet::new();
+        let mut busy = HashMap::new();
         loop {
             self.progress().note(Actor::Webhooks, self.now_ms());
             written.mark_unchanged();
@@ -80,10 +89,12 @@ impl Forge {
                 _ = written.changed() => {}
                 () = self.webhooks().wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
-                Some(done) = sending.join_next() => {
-                    if let Ok(webhook) = done {
-                        busy.remove(&webhook);
-                    }
+                Some(done) = sending.join_next_with_id() => {
+                    let task = match done {
+                        Ok((task, ())) => task,
+                        Err(error) => error.id(),
+                    };
+                    busy.retain(|_, sending: &mut Sending| sending.task != task);
                 }
             }
         }
@@ -93,19 +104,25 @@ impl Forge {
     async fn send_due(
         &self,
         sender: &Sender,
-        sending: &mut JoinSet<i64>,
-        busy: &mut HashSet<i64>,
+        sending: &mut JoinSet<()>,
+        busy: &mut HashMap<i64, Sending>,
     ) -> Result<Duration, ForgeError> {
         for webhook in self.store().list_webhooks(None, 0, WEBHOOKS_MAX).await? {
             self.queue_events(&webhook).await?;
         }
         let now_ms = self.now_ms();
         for (delivery, webhook) in self.store().list_due_deliveries(now_ms).await? {
-            if sending.len() >= SENDING_MAX || !busy.insert(webhook.id) {
+            let repository = webhook.repository_id;
+            let of_repository = busy.values().filter(|sending| sending.repository == repository).count();
+            if sending.len() >= SENDING_MAX
+                || of_repository >= SENDING_OF_REPOSITORY_MAX
+                || busy.contains_key(&webhook.id)
+            {
                 continue;
             }
+            let id = webhook.id;
             let (forge, sender) = (self.clone(), sender.clone());
-            sending.spawn(async move {
+            let task = sending.spawn(async move {
                 let started = std::time::Instant::now();
                 let sent = match forge.webhook_key(&webhook) {
                     Ok(key) => sender.send(&webhook.url, &key, &delivery, forge.now().as_second()).await,
@@ -130,8 +147,8 @@ impl Forge {
                     // It would be sent again at once.
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
-                webhook.id
             });
+            busy.insert(id, Sending { repository, task: task.id() });
         }
         let next = self.store().next_delivery_ms().await?.filter(|at| *at > now_ms);
         let until = next.map(|at| Duration::from_millis((at - now_ms).unsigned_abs()));

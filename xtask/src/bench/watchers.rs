@@ -69,6 +69,10 @@ fn watch(forge: &Forge, run: &str) -> JoinHandle<Result<u64>> {
         let mut bytes = 0;
         let mut line = Vec::new();
         let mut reader = BufReader::with_capacity(64 * 1024, stream);
+        // The names of the answer's own headers have such letters too.
+        while reader.read_until(b'\n', &mut line)? > 0 && line != b"\r\n" {
+            line.clear();
+        }
         loop {
             line.clear();
             if reader.by_ref().take(4 << 20).read_until(b'\n', &mut line)? == 0 {

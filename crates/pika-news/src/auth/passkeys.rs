@@ -54,7 +54,7 @@ pub enum PasskeyError {
     #[error("this passkey is not known here any more; sign in another way and add it again")]
     Unknown,
     /// It has been used elsewhere than here.
-    #[error("this passkey seems to have been copied and is not taken any more; remove it")]
+    #[error("this passkey seems to have been copied and was removed; sign in another way and add another")]
     Copied,
     /// Empty, or too long.
     #[error("a passkey needs a name of 1 to {NAME_CHARS_MAX} characters, such as the device's")]
@@ -270,7 +270,9 @@ impl Authenticator {
             Ok(checked) => checked,
             Err(WebauthnError::CredentialPossibleCompromise) => {
                 let detail = serde_json::json!({ "passkey": found.id, "why": "its counter went back" });
-                self.audit(audit(&found.user, "passkey.refused", detail)).await?;
+                // Whether this one or the other is the thief's can't be known.
+                let entry = audit(&found.user, "passkey.refused", detail);
+                self.store.remove_passkey(found.user.id, found.id, entry, self.now_ms()).await?;
                 return Err(PasskeyError::Copied);
             }
             Err(error) => return Err(PasskeyError::Answer(error)),

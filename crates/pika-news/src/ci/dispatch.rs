@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing on the path from a push to its lanes waits for a clock; clocks only find what was missed.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pikaci::RunId;
@@ -10,8 +12,9 @@ use super::lane::{self, Begin};
 use super::recover;
 use super::schedule::{self, LiveLane};
 use crate::forge::health::Actor;
+use crate::forge::id::RepositoryId;
 use crate::forge::view::Change;
-use crate::forge::{Forge, Stage};
+use crate::forge::{Forge, Hosted, Stage};
 use crate::metrics;
 use crate::store::{Claim, StoreError};
 
@@ -100,8 +103,10 @@ impl Forge {
         let now = self.now();
         let now_ms = now.as_millisecond();
         self.progress().note(Actor::Scheduler, now_ms);
-        let mut queued = self.store().list_queued(QUEUE_LOOK).await?;
-        queued.retain(|lane| self.hosted_by_id(lane.repository_id).is_some());
+        // Of those that are served now; what happens to the configuration meanwhile concerns the next round.
+        let served: HashMap<RepositoryId, Arc<Hosted>> =
+            self.all_hosted().into_iter().map(|hosted| (hosted.id, hosted)).collect();
+        let queued = self.store().list_queued(served.keys().copied().collect(), QUEUE_LOOK).await?;
         if queued.is_empty() {
             return Ok(LOOK_AGAIN);
         }
@@ -130,8 +135,8 @@ impl Forge {
                         (now_ms - lane.queued_at_ms).max(0).cast_unsigned(),
                     ));
                 }
-                if let Some(hosted) = self.hosted_by_id(job.repository_id) {
-                    lane::start(self, &hosted, job, Begin::Spawn);
+                if let Some(hosted) = served.get(&job.repository_id) {
+                    lane::start(self, hosted, job, Begin::Spawn);
                 }
             }
             for lane in queued.iter().filter(|lane| waiting.contains(&lane.id)) {

@@ -16,7 +16,7 @@ use pika_git::Git;
 use pika_news::auth::Authenticator;
 use pika_news::ci::{Ci, PikaciProgram};
 use pika_news::config::Config;
-use pika_news::forge::Forge;
+use pika_news::forge::{Forge, Hooks};
 use pika_news::hook_socket::HookSocket;
 use pika_news::metrics;
 use pika_news::ssh::{self, SshLimits, SshServer};
@@ -129,7 +129,8 @@ impl Server {
         let hook_socket_path = hook_socket_path(&config)?;
         let hook_socket = HookSocket::bind(&hook_socket_path).await?;
         let forge = Forge::open_with(&git(), config, store.clone(), clock, ci).await?;
-        reload::install_hooks(&forge, &hook_socket_path).await?;
+        let program = std::env::current_exe()?;
+        forge.install_hooks(Hooks { program: &program, socket: &hook_socket_path }).await?;
         let authenticator = Authenticator::new(store);
         authenticator.set_public(forge.config().public_repositories());
         Ok(Server {

@@ -83,7 +83,7 @@ impl Fixture {
     /// Ends everything that waits, as lanes would.
     async fn end_all(&self, outcome: Outcome) {
         let store = self.forge.store();
-        for lane in store.list_queued(100).await.unwrap() {
+        for lane in store.list_queued(vec![RepositoryId(1)], 100).await.unwrap() {
             let claim = Claim {
                 id: lane.id,
                 token: "test".to_owned(),

@@ -63,5 +63,5 @@ async fn a_second_forge_is_refused_and_a_dead_one_replaced() {
     assert_eq!(mode & 0o777, 0o600);
     let long = scratch.path().join("x".repeat(200));
     let refused = HookSocket::bind(&long).await.unwrap_err();
-    assert!(matches!(refused, HookSocketError::Listen { .. }), "{refused}");
+    assert!(matches!(refused, HookSocketError::TooLong { .. }), "{refused}");
 }

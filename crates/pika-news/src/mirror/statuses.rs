@@ -62,21 +62,26 @@ enum Refusal {
 }
 
 impl Forge {
-    /// Tells what has happened since the last time.
+    /// Tells what has happened since the last time, up to an event: later ones may be of commits that are not there yet.
     pub(super) async fn tell_statuses(
         &self,
         hosted: &Hosted,
         statuses: &StatusesConfig,
+        up_to: i64,
     ) -> Result<Told, StoreError> {
         let state = self.store().ensure_mirror(hosted.id).await?;
         let name = hosted.config.name.clone();
         let read = self.store().list_events(vec![(hosted.id, name)], state.told_event, EVENTS_MAX).await?;
-        let Ok(events) = read else {
+        let Ok(mut events) = read else {
             // What is no longer kept can't be told; it is old.
             let (_, latest) = self.store().event_bounds().await?;
             self.store().note_statuses(hosted.id, latest, None).await?;
             return Ok(Told::All);
         };
+        if events.position > up_to {
+            events.events.retain(|event| event.id <= up_to);
+            (events.position, events.has_more) = (up_to.max(state.told_event), false);
+        }
         let mut problem = None;
         for status in latest_of(events.events.iter().filter_map(|event| self.status_of(event))) {
             match send(statuses, &status).await {

@@ -153,10 +153,17 @@ fn job(row: &Row<'_>) -> rusqlite::Result<LaneRunJob> {
 
 impl Store {
     /// Lists at most `limit` of the lane runs that wait, the oldest first.
-    pub async fn list_queued(&self, limit: u32) -> Result<Vec<QueuedLaneRun>, StoreError> {
+    pub async fn list_queued(
+        &self,
+        repositories: Vec<RepositoryId>,
+        limit: u32,
+    ) -> Result<Vec<QueuedLaneRun>, StoreError> {
         self.read(move |transaction| {
-            let sql = format!("{QUEUED} ORDER BY lane_run.id LIMIT ?1");
-            record::list(transaction, &sql, [limit], |row| {
+            let marks = vec!["?"; repositories.len()].join(", ");
+            let sql =
+                format!("{QUEUED} AND branch.repository_id IN ({marks}) ORDER BY lane_run.id LIMIT {limit}");
+            let ids = rusqlite::params_from_iter(repositories.iter().map(|id| id.0));
+            record::list(transaction, &sql, ids, |row| {
                 Ok(QueuedLaneRun {
                     id: row.get("id")?,
                     repository_id: row.get("repository_id")?,

@@ -47,7 +47,13 @@ impl Fixture {
     }
 
     async fn queued(&self) -> Vec<LaneRunId> {
-        self.store.list_queued(10).await.unwrap().into_iter().map(|lane| lane.id).collect()
+        self.store
+            .list_queued(vec![RepositoryId(1)], 10)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|lane| lane.id)
+            .collect()
     }
 
     /// Claims the oldest lane run that waits.
@@ -132,7 +138,15 @@ async fn what_the_machinery_lost_is_tried_again_at_most_twice() {
     for random in 1..=3 {
         let job = fixture.claim("mine", random).await;
         fixture.finish(&job, Outcome::Failed, Some(Fault::Infra)).await.unwrap();
-        delays.extend(fixture.store.list_queued(10).await.unwrap().iter().map(|lane| lane.not_before_ms));
+        delays.extend(
+            fixture
+                .store
+                .list_queued(vec![RepositoryId(1)], 10)
+                .await
+                .unwrap()
+                .iter()
+                .map(|lane| lane.not_before_ms),
+        );
     }
     assert_eq!(delays, [1050, 4050]);
     assert_eq!(

@@ -16,7 +16,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::Web;
 use super::code::Code;
-use super::error::{PageError, WebError};
+use super::error::{ApiError, PageError, WebError};
 
 /// Tries at once, and per minute after that.
 const ADDRESS_TRIES: NonZeroU32 = NonZeroU32::new(30).unwrap();
@@ -77,11 +77,12 @@ fn network(address: IpAddr) -> IpAddr {
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     let lines = headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
     let forwarded: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
-    let mut address = peer;
+    // A proxy that came over a socket of version 6 is the one of version 4 that is listed.
+    let mut address = peer.to_canonical();
     // Each proxy adds whom it heard at the end; what stands before an untrusted one is its own invention.
     for text in forwarded.into_iter().rev() {
-        match text.parse() {
-            Ok(next) if trusted.contains(&address) => address = next,
+        match text.parse::<IpAddr>() {
+            Ok(next) if trusted.contains(&address) => address = next.to_canonical(),
             _ => break,
         }
     }
@@ -100,8 +101,20 @@ pub(super) async fn by_address(State(web): State<Web>, request: Request, next: N
 
 /// The answer to one try too many.
 pub(super) fn too_many(wait_s: u64) -> Response {
+    until(wait_s, PageError::from(refusal(wait_s)).into_response())
+}
+
+/// The same to a script.
+pub(super) fn too_many_in_json(wait_s: u64) -> Response {
+    until(wait_s, ApiError(refusal(wait_s)).into_response())
+}
+
+fn refusal(wait_s: u64) -> WebError {
     let message = format!("There were too many tries to sign in. Try again in {wait_s} seconds.");
-    let mut response = PageError::from(WebError::Refused(Code::TooManyRequests, message)).into_response();
+    WebError::Refused(Code::TooManyRequests, message)
+}
+
+fn until(wait_s: u64, mut response: Response) -> Response {
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_s));
     response
 }
@@ -135,6 +148,7 @@ mod tests {
         )]);
         let proxies = [address("10.0.0.1"), address("10.0.0.2")];
         assert_eq!(client(address("10.0.0.1"), &headers, &proxies), address("198.51.100.7"));
+        assert_eq!(client(address("::ffff:10.0.0.1"), &headers, &proxies), address("198.51.100.7"));
         assert_eq!(client(address("203.0.113.5"), &headers, &proxies), address("203.0.113.5"));
         assert_eq!(client(address("10.0.0.1"), &headers, &[]), address("10.0.0.1"));
     }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::Web;
 use super::code::Code;
 use super::error::{ApiError, PageError, WebError};
-use crate::auth::{Action, Decision, Presented, Principal, Resource, User};
+use crate::auth::{Action, Decision, Presented, Principal, Refused, Resource, Scope, Scopes, User};
 
 /// The user behind a JSON route or a stream; without one the answer is 401 and JSON.
 #[derive(Clone, Debug)]
@@ -39,6 +39,16 @@ pub(crate) fn allow(principal: &Principal, action: Action, resource: Resource<'_
         Decision::Unauthenticated => Err(WebError::Unauthenticated),
         Decision::Hidden => Err(WebError::NotFound("There is no such repository or account.".to_owned())),
         Decision::Forbidden(why) => Err(WebError::Refused(Code::Forbidden, why.to_string())),
+    }
+}
+
+/// Refuses scopes that the one who asks has not: nobody makes themselves a key that may do more than they may.
+pub(super) fn within_own(principal: &Principal, scopes: &Scopes) -> Result<(), WebError> {
+    let missing =
+        Scope::ALL.iter().find(|scope| scopes.contains(**scope) && !principal.scopes().contains(**scope));
+    match missing {
+        None => Ok(()),
+        Some(scope) => Err(WebError::Refused(Code::Forbidden, Refused::Scope(*scope).to_string())),
     }
 }
 

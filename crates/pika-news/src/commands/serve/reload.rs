@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use pika_git::Repository;
 use pika_news::auth::Authenticator;
 use pika_news::config::Config;
-use pika_news::forge::Forge;
-use pika_news::hook;
+use pika_news::forge::{Forge, Hooks};
 use pika_news::web::git_http::Repositories;
 use tokio::signal::unix::Signal;
 
@@ -45,11 +44,13 @@ impl Reloader {
     async fn reload(&self, file: &Path, begun: &Config) -> Result<()> {
         let read = Config::load(file)?;
         let waiting = begun.waiting_for_restart(&read);
-        let reloaded = self.forge.reload(&read, waiting).await?;
-        // Before anybody can push to a repository, its hook asks us.
-        install_hooks(&self.forge, &self.hook_socket).await?;
-        self.authenticator.set_public(self.forge.config().public_repositories());
-        self.repositories.set(served(&self.forge)?);
+        let hold = |config: &Config, repositories| {
+            self.authenticator.set_public(config.public_repositories());
+            self.repositories.set(repositories);
+        };
+        let program = std::env::current_exe()?;
+        let hooks = Hooks { program: &program, socket: &self.hook_socket };
+        let reloaded = self.forge.reload(&read, waiting, hooks, hold).await?;
         let (added, changed, removed) = (&reloaded.added, &reloaded.changed, &reloaded.removed);
         tracing::info!(?added, ?changed, ?removed, "the configuration was read again");
         if !reloaded.waiting.is_empty() {
@@ -62,15 +63,4 @@ impl Reloader {
 /// The repositories that git is served of.
 pub(super) fn served(forge: &Forge) -> Result<BTreeMap<String, Repository>> {
     forge.repository_names().into_iter().map(|name| Ok((name.clone(), forge.git(&name)?))).collect()
-}
-
-/// Lets the hooks of all repositories ask this forge.
-pub(super) async fn install_hooks(forge: &Forge, socket: &Path) -> Result<()> {
-    let program = std::env::current_exe()?;
-    for name in forge.repository_names() {
-        let git = forge.git(&name)?;
-        git.install_hooks(&program).with_context(|| format!("cannot install the hooks of {name}"))?;
-        git.set_config(hook::SOCKET_SETTING, &socket.to_string_lossy()).await?;
-    }
-    Ok(())
 }

@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::actions::unreadable;
-use crate::auth::{Action, Resource, SshKey};
+use crate::auth::{Action, Resource, Scopes, SshKey};
 use crate::web::Web;
 use crate::web::error::{ApiError, WebError};
 use crate::web::extract::Path;
-use crate::web::viewer::{Viewer, allow};
+use crate::web::viewer::{Viewer, allow, within_own};
 
 /// A key to be added.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -45,6 +45,8 @@ pub(super) async fn add(
     body: Result<Json<NewKey>, JsonRejection>,
 ) -> Result<(StatusCode, Json<SshKey>), ApiError> {
     allow(&viewer.principal, Action::Administer, Resource::Account(viewer.user.id))?;
+    // A key may do all that its user may.
+    within_own(&viewer.principal, &Scopes::all())?;
     let Json(new) = body.map_err(|rejection| unreadable(&rejection))?;
     let key = web.auth().add_ssh_key(&viewer.user, &new.public_key, &new.comment).await?;
     Ok((StatusCode::CREATED, Json(key)))

@@ -15,11 +15,12 @@ use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 use super::sign_in::session_cookie;
 use super::{as_seen_by, not_found, render, time};
 use crate::auth::{
-    Action, Asked, CEREMONY_LIFETIME, PasskeyEntry, PasskeyError, Passkeys, Principal, Resource, Secret, User,
+    Action, Asked, CEREMONY_LIFETIME, PasskeyEntry, PasskeyError, Passkeys, Principal, Resource, Scopes,
+    Secret, User,
 };
 use crate::web::code::Code;
 use crate::web::error::{ApiError, PageError, WebError};
-use crate::web::viewer::{PageViewer, Viewer, allow};
+use crate::web::viewer::{PageViewer, Viewer, allow, within_own};
 use crate::web::{Web, limits};
 
 const COOKIE: &str = "pika_ceremony";
@@ -49,7 +50,7 @@ async fn page(web: &Web, viewer: &Principal) -> Result<Response, PageError> {
 
 /// `POST /news/settings/passkeys/begin`: what the browser is to ask the device.
 pub(super) async fn begin(viewer: Viewer, State(web): State<Web>) -> Result<Response, ApiError> {
-    allow(&viewer.principal, Action::Administer, Resource::Account(viewer.user.id))?;
+    may_add(&viewer.principal)?;
     let asked = web.auth().begin_passkey(offered(&web)?, &viewer.user).await.map_err(refusal)?;
     Ok(ask(asked, web.is_secure()))
 }
@@ -68,7 +69,7 @@ pub(super) async fn add(
     headers: HeaderMap,
     body: Result<Json<Made>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    allow(&viewer.principal, Action::Administer, Resource::Account(viewer.user.id))?;
+    may_add(&viewer.principal)?;
     let Json(made) = body.map_err(|rejection| WebError::bad_request(rejection.body_text()))?;
     let (passkeys, browser) = (offered(&web)?, begun(&headers)?);
     let added = web.auth().add_passkey(passkeys, &viewer.user, &browser, &made.name, &made.credential).await;
@@ -110,12 +111,18 @@ pub(super) async fn sign_in(
     let (passkeys, browser) = (offered(&web)?, begun(&headers)?);
     let answered = web.auth().find_passkey(passkeys, &browser, credential).await.map_err(refusal)?;
     if let Err(wait_s) = web.limits().account(answered.user().id) {
-        return Ok(limits::too_many(wait_s));
+        return Ok(limits::too_many_in_json(wait_s));
     }
     let session = web.auth().sign_in_with_passkey(passkeys, answered).await.map_err(refusal)?;
     let cookies = [session_cookie(&session, web.is_secure()), cookie("", 0, web.is_secure())];
     let cookies = AppendHeaders(cookies.map(|cookie| (header::SET_COOKIE, cookie)));
     Ok((cookies, Json(json!({}))).into_response())
+}
+
+/// A passkey may do all that its user may, and so must whoever adds one.
+fn may_add(principal: &Principal) -> Result<(), WebError> {
+    allow(principal, Action::Administer, Resource::Account(principal.user_id()))?;
+    within_own(principal, &Scopes::all())
 }
 
 fn offered(web: &Web) -> Result<&Passkeys, WebError> {

@@ -9,11 +9,11 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::{as_seen_by, not_found, render, time};
-use crate::auth::{Account, Action, AuditEntry, Member, Principal, Resource, Role, SshKey, User};
+use crate::auth::{Account, Action, AuditEntry, Member, Principal, Resource, Role, Scopes, SshKey, User};
 use crate::forge::webhook::{Delivery, Webhook};
 use crate::web::Web;
 use crate::web::error::{PageError, WebError};
-use crate::web::viewer::{PageViewer, allow};
+use crate::web::viewer::{PageViewer, allow, within_own};
 
 const ENTRIES_PER_PAGE: u32 = 50;
 const USERS_PER_PAGE: u32 = 200;
@@ -99,6 +99,8 @@ pub(super) async fn add_key(
     let done = async {
         let user = viewer.user().ok_or(WebError::Unauthenticated)?;
         allow(&viewer, Action::Administer, Resource::Account(user.id))?;
+        // A key may do all that its user may.
+        within_own(&viewer, &Scopes::all())?;
         match web.auth().add_ssh_key(user, &form.public_key, &form.comment).await.map_err(WebError::from) {
             Ok(_) => Ok(Redirect::to("/news/settings/ssh-keys").into_response()),
             Err(WebError::Refused(code, message)) => {

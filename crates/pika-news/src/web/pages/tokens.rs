@@ -11,9 +11,9 @@ use serde::Deserialize;
 use super::{as_seen_by, not_found, render, time};
 use crate::auth::{Action, AuthError, Principal, Resource, Scope, Scopes, Token, User};
 use crate::web::Web;
-use crate::web::api::tokens::{days, within_own};
+use crate::web::api::tokens::days;
 use crate::web::error::{PageError, WebError};
-use crate::web::viewer::{PageViewer, allow};
+use crate::web::viewer::{PageViewer, allow, within_own};
 
 #[derive(Template)]
 #[template(path = "tokens.html")]

@@ -81,6 +81,27 @@ async fn a_token_is_good_for_its_scopes_and_makes_none_that_is_good_for_more() {
 }
 
 #[tokio::test]
+async fn a_token_adds_no_key_that_may_do_more_than_it_may() {
+    let fixture = Fixture::new().await;
+    let tokens = "/news/api/forge/tokens";
+    let new = json!({"title": "people", "scopes": ["read", "admin"], "expires_in_days": 1});
+    let created = call(&fixture, &fixture.token, Method::POST, tokens, new).await.json(StatusCode::CREATED);
+    let narrow = created["token"].as_str().unwrap();
+    let key = json!({"public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0mlNMGAYcXvmnMi3vXPJVPMrqFQ5yGlvzzCsRW9aDf x"});
+    for (path, body) in [
+        ("/news/api/forge/ssh-keys", key),
+        ("/news/settings/passkeys/begin", json!({})),
+        ("/news/settings/passkeys", json!({"name": "x"})),
+    ] {
+        let refused = call(&fixture, narrow, Method::POST, path, body.clone()).await;
+        let text = refused.json(StatusCode::FORBIDDEN).to_string();
+        assert!(text.contains("scope `push`"), "{path}: {text}");
+        let wide = call(&fixture, &fixture.token, Method::POST, path, body).await;
+        assert_ne!(wide.status, StatusCode::FORBIDDEN, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_forge_is_never_left_without_an_administrator() {
     let fixture = Fixture::new().await;
     let role = "/news/api/forge/users/ada/role";

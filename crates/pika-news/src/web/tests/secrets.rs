@@ -34,7 +34,8 @@ async fn send(fixture: &Fixture, method: Method, path: &str, token: &str, body: 
 /// Claims the newest lane run that waits.
 async fn claim(fixture: &Fixture, random: u32) -> LaneRunJob {
     let store = fixture.forge.store();
-    let id = store.list_queued(100).await.unwrap().last().unwrap().id;
+    let id =
+        store.list_queued(vec![crate::forge::id::RepositoryId(1)], 100).await.unwrap().last().unwrap().id;
     let run_id = RunId::new("2026-03-01T14:22:33Z".parse().unwrap(), random);
     let claim = Claim { id, token: "claim".to_owned(), run_id, lease_until_ms: i64::MAX };
     store.claim(vec![claim], Vec::new(), 0).await.unwrap().remove(0)
