@@ -9,7 +9,8 @@ pub(crate) mod local;
 pub(crate) mod secret;
 pub(crate) mod serve;
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -41,7 +42,9 @@ struct Opened {
 /// Opens the database. The lock comes first: beside a forge that is running, the schema is left as it is.
 fn open_store(config: &Config) -> Result<Opened> {
     let data = &config.data;
-    std::fs::create_dir_all(data).with_context(|| format!("cannot make the folder {}", data.display()))?;
+    // Repositories, logs and the database are below it: for the forge's user alone, whatever the umask.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("cannot make the folder {}", data.display()))?;
     let path = data.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {

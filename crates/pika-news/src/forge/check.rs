@@ -20,6 +20,21 @@ impl Forge {
         if let Err(error) = Tutorials::new(&config.tutorial) {
             problems.push(format!("[tutorial]: {error}"));
         }
+        let listeners = [
+            ("listen", Some(config.listen)),
+            ("[ssh] listen", config.ssh.as_ref().map(|ssh| ssh.listen)),
+            ("[metrics] listen", config.metrics.listen),
+        ];
+        let listeners: Vec<_> = listeners
+            .into_iter()
+            .filter_map(|(key, address)| Some((key, address.filter(|address| address.port() != 0)?)))
+            .collect();
+        for (number, (key, address)) in listeners.iter().enumerate() {
+            if let Some((other, _)) = listeners[..number].iter().find(|(_, taken)| taken == address) {
+                problems
+                    .push(format!("`{other}` and `{key}` are both {address}; give each a port of its own"));
+            }
+        }
         let mut must_open = |key: &str, file: &Path| {
             if let Err(error) = File::open(file) {
                 problems.push(format!("`{key}`: {} can't be read: {error}", file.display()));

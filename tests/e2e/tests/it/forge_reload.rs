@@ -1,6 +1,7 @@
 //! The configuration, read again while the forge serves, and checked before.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use e2e::{TestForge, TestForgeOptions, eventually};
 use serde_json::Value;
@@ -21,6 +22,8 @@ fn a_configuration_that_is_read_again_serves_more_repositories_and_a_broken_one_
     let tree = forge.work_tree_with(&of_jobs(&[("unit", "true")]));
     let first = fs::read_to_string(forge.config()).unwrap();
     forge.stranger().get("/news/sample").expect(303);
+    let mode = fs::metadata(forge.data()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "other users of the machine read nothing");
 
     let more = first.replace("slots = 1", "slots = 3").replace(
         "name = \"sample\"",
@@ -62,7 +65,7 @@ fn a_configuration_that_can_not_be_served_is_told_whole() {
     let file = folder.path().join("forge.toml");
     let long = "d".repeat(120);
     let text = format!(
-        "data = {long:?}\n[ci]\npikaci = \"/nonexistent/pikaci\"\n[secrets]\nkey_file = \"none\"\n[[repositories]]\nname = \"a\"\n[repositories.mirror]\nurl = \"https://git.example.org/a.git\"\nusername = \"u\"\npassword_file = \"gone\"\n"
+        "data = {long:?}\nlisten = \"127.0.0.1:7800\"\n[metrics]\nlisten = \"127.0.0.1:7800\"\n[ci]\npikaci = \"/nonexistent/pikaci\"\n[secrets]\nkey_file = \"none\"\n[[repositories]]\nname = \"a\"\n[repositories.mirror]\nurl = \"https://git.example.org/a.git\"\nusername = \"u\"\npassword_file = \"gone\"\n"
     );
     std::fs::write(&file, text).unwrap();
     let output = std::process::Command::new(e2e::pika_news())
@@ -72,7 +75,9 @@ fn a_configuration_that_can_not_be_served_is_told_whole() {
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
-    for word in ["hook's socket", "/nonexistent/pikaci", "[secrets]", "`password_file`"] {
+    for word in
+        ["hook's socket", "/nonexistent/pikaci", "[secrets]", "`password_file`", "both 127.0.0.1:7800"]
+    {
         assert!(told.contains(word), "{word}: {told}");
     }
     assert!(!folder.path().join(long).exists());
