@@ -6,6 +6,8 @@
 //! [`Matrix::path`]. What follows for each caller is [`expected`], which is written apart from `Principal::decide` on purpose:
 //! the two must agree.
 
+mod over_ssh;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
