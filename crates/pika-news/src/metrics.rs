@@ -14,6 +14,8 @@ use crate::store::TutorialStatus;
 
 const HTTP_REQUESTS: &str = "pika_news_http_requests_total";
 const HTTP_DURATION: &str = "pika_news_http_request_duration_seconds";
+const SSH_EXCHANGES: &str = "pika_news_ssh_exchanges_total";
+const SSH_DURATION: &str = "pika_news_ssh_exchange_duration_seconds";
 const LANES_QUEUED: &str = "pika_news_lanes_queued";
 const LANES_RUNNING: &str = "pika_news_lanes_running";
 const LANE_SLOTS: &str = "pika_news_lane_slots";
@@ -55,14 +57,27 @@ pub fn render() -> String {
     if let Some(bytes) = resident_bytes() {
         gauge!(RESIDENT).set(bytes as f64);
     }
-    // Without it, what is measured between two scrapes stays in memory.
     handle.run_upkeep();
     handle.render()
+}
+
+/// Sums up what was measured. Without it every measurement stays in memory until somebody asks for the figures, which may be
+/// never.
+pub(crate) fn sum_up() {
+    if let Some(Some(handle)) = RECORDER.get() {
+        handle.run_upkeep();
+    }
 }
 
 fn describe() {
     describe_counter!(HTTP_REQUESTS, "Answered requests, by route, method and status");
     describe_histogram!(HTTP_DURATION, Unit::Seconds, "From a request's head to its answer's, by route");
+    describe_counter!(SSH_EXCHANGES, "Fetches and pushes over SSH, by service and outcome");
+    describe_histogram!(
+        SSH_DURATION,
+        Unit::Seconds,
+        "From the command to the end of a fetch or push over SSH"
+    );
     describe_gauge!(LANES_QUEUED, "Lane runs that wait");
     describe_gauge!(LANES_RUNNING, "Lane runs that are alive");
     describe_gauge!(LANE_SLOTS, "Lane runs that may be alive at once");
@@ -91,6 +106,13 @@ pub(crate) fn request(route: &str, method: &str, status: u16, took: Duration) {
     counter!(HTTP_REQUESTS, "route" => route.clone(), "method" => method, "status" => status.to_string())
         .increment(1);
     histogram!(HTTP_DURATION, "route" => route).record(took);
+}
+
+/// `outcome` is `answered`, `gone` (the client left), `refused`, `busy` or `failed`.
+pub(crate) fn ssh_exchange(service: &str, outcome: &'static str, took: Duration) {
+    let service = service.to_owned();
+    counter!(SSH_EXCHANGES, "service" => service.clone(), "outcome" => outcome).increment(1);
+    histogram!(SSH_DURATION, "service" => service).record(took);
 }
 
 pub(crate) fn lane_begun(waited: Duration) {

@@ -158,6 +158,7 @@ impl Forge {
         let ci = self.ci();
         while !ci.is_draining() {
             self.progress().note(Actor::Caretaker, self.now_ms());
+            metrics::sum_up();
             self.reconcile_all().await;
             self.recover_merges().await;
             recover::adopt(self, recover::Which::Expired).await;

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pika_git::{Repository, Service, WireEnd, WireProtocol, WireRequest, WireStep};
 use russh::Channel;
@@ -19,6 +19,7 @@ use super::Shared;
 use super::command::GitCommand;
 use crate::auth::{Action, Decision, Principal, Resource};
 use crate::hook;
+use crate::metrics;
 use crate::web::git_http::{COMMANDS_BYTES_MAX, FETCH_BYTES_MAX};
 
 /// How long a client waits for its turn before it is told to come back.
@@ -37,15 +38,32 @@ pub(super) async fn run(
     command: GitCommand,
     principal: Principal,
 ) {
+    let (service, started) = (command.service.to_string(), Instant::now());
+    let outcome = serve(shared, &mut channel, protocol, command, principal).await;
+    metrics::ssh_exchange(&service, outcome, started.elapsed());
+}
+
+/// Says in a word what came of it, for the figures.
+async fn serve(
+    shared: Arc<Shared>,
+    channel: &mut Channel<Msg>,
+    protocol: WireProtocol,
+    command: GitCommand,
+    principal: Principal,
+) -> &'static str {
     let repository = match admit(&shared, &command, &principal) {
-        Ok(repository) => repository.clone(),
-        Err(words) => return end(&channel, Some(&words), 1).await,
+        Ok(repository) => repository,
+        Err(words) => {
+            end(channel, Some(&words), 1).await;
+            return "refused";
+        }
     };
     let turn = match timeout(TURN_MAX, Arc::clone(&shared.turns).acquire_owned()).await {
         Ok(Ok(turn)) => turn,
         Ok(Err(_)) | Err(_) => {
             let busy = "pika: the forge serves as many git clients as it can; try again in a minute";
-            return end(&channel, Some(busy), 1).await;
+            end(channel, Some(busy), 1).await;
+            return "busy";
         }
     };
     let mut request = WireRequest::new(command.service, WireStep::Whole, protocol);
@@ -63,12 +81,16 @@ pub(super) async fn run(
     let ended = repository.serve(&request, input, output).await;
     drop(turn);
     match ended {
-        Ok(WireEnd::Answered) => end(&channel, None, 0).await,
-        Ok(WireEnd::ClientGone) => {}
+        Ok(WireEnd::Answered) => {
+            end(channel, None, 0).await;
+            "answered"
+        }
+        Ok(WireEnd::ClientGone) => "gone",
         Err(error) => {
             let (service, repository) = (command.service, repository.path().display().to_string());
             tracing::warn!(%service, %error, repository, "an exchange with a git client failed");
-            end(&channel, Some("pika: git could not answer; the forge's log says why"), 1).await;
+            end(channel, Some("pika: git could not answer; the forge's log says why"), 1).await;
+            "failed"
         }
     }
 }
