@@ -9,6 +9,7 @@ mod client_commands;
 mod contract;
 mod demo;
 mod forge_git;
+mod forge_hangs;
 mod forge_live;
 mod forge_merge;
 mod forge_mirror;
