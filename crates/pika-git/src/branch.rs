@@ -72,6 +72,10 @@ fn find_broken_rule(text: &str) -> Option<&'static str> {
     if text == "HEAD" || text == "@" {
         return Some("git gives this word another meaning");
     }
+    // Git would take `main` to mean `refs/heads/main` and `refs/heads/refs/heads/main` alike, and push neither.
+    if text.starts_with("refs/") {
+        return Some("it begins with 'refs/'");
+    }
     if text.contains("..") || text.contains("@{") {
         return Some("it holds '..' or '@{'");
     }
@@ -120,8 +124,33 @@ mod tests {
     fn what_git_or_a_command_line_would_misread_is_refused() {
         let long = "a".repeat(BRANCH_NAME_BYTES_MAX + 1);
         let refused = [
-            "", "-x", "--help", "HEAD", "@", "a..b", ".a", "a/.b", "a/", "/a", "a//b", "a.lock", "a.lock/b",
-            "a.", "a b", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "a@{0}", "a\0b", "a\nb", "a\x7f",
+            "",
+            "-x",
+            "--help",
+            "HEAD",
+            "@",
+            "a..b",
+            ".a",
+            "a/.b",
+            "a/",
+            "/a",
+            "a//b",
+            "a.lock",
+            "a.lock/b",
+            "a.",
+            "a b",
+            "a~1",
+            "a^",
+            "a:b",
+            "a?",
+            "a*",
+            "a[",
+            "a\\b",
+            "a@{0}",
+            "a\0b",
+            "a\nb",
+            "a\x7f",
+            "refs/heads/main",
             &long,
         ];
         for text in refused {

@@ -225,7 +225,7 @@ impl Authenticator {
         Principal::new(found.user, found.roles, found.scopes, self.public())
     }
 
-    /// Makes a user, or finds the one of that name. An existing one becomes an administrator if asked for, never less.
+    /// Makes a user, or finds the one of that name. An existing one keeps the rights that they have.
     pub async fn ensure_user(&self, name: &str, is_admin: bool) -> Result<User, AuthError> {
         if !is_user_name(name) {
             return Err(AuthError::UserName { name: name.chars().take(80).collect() });

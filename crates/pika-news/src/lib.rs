@@ -28,6 +28,7 @@ mod outgoing;
 pub mod secrets;
 pub mod ssh;
 pub mod store;
+mod turns;
 mod tutorials;
 pub mod web;
 mod webhooks;

@@ -18,7 +18,6 @@ use std::time::Duration;
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, SshId, server};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +25,7 @@ pub use host_key::{HostKeyError, load_or_make};
 pub use limit::SshLimits;
 
 use crate::auth::Authenticator;
+use crate::turns::Turns;
 use crate::web::git_http::Repositories;
 use limit::Addresses;
 
@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     /// What a clone's address begins with, for the words to who asks for a shell.
     clone_example: String,
     limits: SshLimits,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// The server, which serves nothing yet.
@@ -76,7 +76,7 @@ impl SshServer {
             nodelay: true,
             ..server::Config::default()
         };
-        let turns = Arc::new(Semaphore::new(limits.exchanges_max));
+        let turns = Turns::new(limits.exchanges_max);
         let shared = Shared { authenticator, repositories, hook_socket, clone_example, limits, turns };
         SshServer { shared: Arc::new(shared), config: Arc::new(config) }
     }

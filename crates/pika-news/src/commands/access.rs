@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use pika_news::auth::{Authenticator, OPERATOR, Role, Scope, Scopes, User};
+use pika_news::auth::{AuthError, Authenticator, OPERATOR, Role, Scope, Scopes, User};
 use pika_news::config::Config;
 use pika_news::store::ExternalIdentity;
 
@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The user; made when there is none of that name
+    /// The user; made, as an administrator of the forge, when there is none of that name
     #[arg(long, value_name = "NAME", default_value = super::FIRST_USER)]
     user: String,
     /// What the token is for
@@ -52,7 +52,7 @@ pub(crate) struct LinkArguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The user; made when there is none of that name
+    /// The user; made, as an administrator of the forge, when there is none of that name
     #[arg(long, value_name = "NAME", default_value = super::FIRST_USER)]
     user: String,
 }
@@ -201,9 +201,34 @@ pub(crate) fn print_sign_in_link(arguments: &LinkArguments) -> Result<()> {
     })
 }
 
-/// Who may read the database may do anything: users that are made here are administrators.
+/// Who may read the database may do anything: users that are made here are administrators. Those who are there already keep
+/// the rights that they have.
 async fn find_user(config: &Config, name: &str) -> Result<(Authenticator, User)> {
     let authenticator = Authenticator::new(super::open_store(config)?.store);
-    let user = authenticator.ensure_user(name, true).await?;
-    Ok((authenticator, user))
+    let account = match authenticator.account(name).await {
+        Err(AuthError::UserMissing { .. }) => authenticator.add_user(OPERATOR, name, true).await?,
+        found => found?,
+    };
+    Ok((authenticator, account.user()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_there_already_gets_a_link_and_no_further_rights() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pika-news.toml");
+        std::fs::write(&file, format!("data = {:?}\n", folder.path().join("data"))).unwrap();
+        let config = Config::load(&file).unwrap();
+        let (auth, first) = find_user(&config, "ada").await.unwrap();
+        assert!(first.is_admin);
+        auth.add_user(OPERATOR, "bob", false).await.unwrap();
+        assert!(!find_user(&config, "bob").await.unwrap().1.is_admin);
+        assert!(!auth.account("bob").await.unwrap().user().is_admin);
+        let entries = auth.list_audit(None, None, 10).await.unwrap();
+        let created = entries.iter().filter(|entry| entry.action == "user.created").count();
+        assert_eq!((entries.len(), created), (2, 2));
+    }
 }

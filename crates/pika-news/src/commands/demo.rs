@@ -49,7 +49,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
     let config = Config::load(&file)?;
     super::runtime()?.block_on(async {
-        let server = Server::open(config, None).await?;
+        let opened = Server::open(config, None).await;
+        let server =
+            opened.context("the demo can't be served; `cargo xtask demo --port 0` picks a free port")?;
         let url = server.public_url().to_owned();
         let user = server.authenticator().ensure_user(super::FIRST_USER, true).await?;
         let link = server.authenticator().create_sign_in_link(&user).await?;

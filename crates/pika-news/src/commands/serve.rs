@@ -174,7 +174,12 @@ impl Server {
         repositories.set(reload::served(&self.forge)?);
         // Those who watch the forge are answered from the first moment to the last.
         let figures = self.figures.map(|listener| {
-            tokio::spawn(web::server::serve(listener, web::health_router(self.forge.clone()), last.clone()))
+            tokio::spawn(web::server::serve(
+                listener,
+                web::health_router(self.forge.clone()),
+                |_| true,
+                last.clone(),
+            ))
         });
         let reloader = Reloader {
             file: self.file,
@@ -203,7 +208,9 @@ impl Server {
             GitHttpConfig::new(self.hook_socket_path.clone()),
         );
         let router = web::after_start(router, self.forge.clone());
-        let mut http = tokio::spawn(web::server::serve(self.listener, router, shutdown.clone()));
+        let forge = self.forge.clone();
+        let is_proxy = move |address| forge.config().auth.trusted_proxies.contains(&address);
+        let mut http = tokio::spawn(web::server::serve(self.listener, router, is_proxy, shutdown.clone()));
         tokio::select! {
             ended = &mut http => {
                 ended?;

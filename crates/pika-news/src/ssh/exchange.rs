@@ -22,8 +22,6 @@ use crate::hook;
 use crate::metrics;
 use crate::web::git_http::{COMMANDS_BYTES_MAX, FETCH_BYTES_MAX};
 
-/// How long a client waits for its turn before it is told to come back.
-const TURN_MAX: Duration = Duration::from_secs(30);
 /// How long a client may take to read its last words.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -58,13 +56,10 @@ async fn serve(
             return "refused";
         }
     };
-    let turn = match timeout(TURN_MAX, Arc::clone(&shared.turns).acquire_owned()).await {
-        Ok(Ok(turn)) => turn,
-        Ok(Err(_)) | Err(_) => {
-            let busy = "pika: the forge serves as many git clients as it can; try again in a minute";
-            end(channel, Some(busy), 1).await;
-            return "busy";
-        }
+    let Some(turn) = shared.turns.take(&principal).await else {
+        let busy = "pika: the forge serves as many git clients as it can; try again in a minute";
+        end(channel, Some(busy), 1).await;
+        return "busy";
     };
     let mut request = WireRequest::new(command.service, WireStep::Whole, protocol);
     (request.idle_max, request.deadline) = (shared.limits.idle_max, shared.limits.deadline);

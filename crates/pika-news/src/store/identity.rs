@@ -43,13 +43,13 @@ pub struct NewToken {
 }
 
 impl Store {
-    /// Makes a user, or finds the one of that name; `is_admin` only ever adds.
+    /// Makes a user, or finds the one of that name, who keeps the rights that they have.
     pub async fn ensure_user(&self, name: String, is_admin: bool, now_ms: i64) -> Result<User, StoreError> {
         self.write(move |transaction| {
             transaction
                 .prepare_cached(
                     "INSERT INTO user (name, is_admin, created_at_ms) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (name) DO UPDATE SET is_admin = is_admin OR excluded.is_admin",
+                     ON CONFLICT (name) DO NOTHING",
                 )?
                 .execute(params![name, is_admin, now_ms])?;
             let sql = format!("SELECT {USER_COLUMNS} FROM user WHERE name = ?1");

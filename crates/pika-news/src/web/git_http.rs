@@ -21,18 +21,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use pika_git::{Repository, Service, WireProtocol, WireRequest, WireStep};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::auth::{Action, Authenticator, Decision, Presented, Principal, Resource};
 use crate::hook;
+use crate::turns::{Turn, Turns};
 
 /// What a push may carry beside its pack: the list of references that it moves.
 pub(crate) const COMMANDS_BYTES_MAX: u64 = 16 << 20;
 /// What a fetch may ask: one line for each commit that the client wants or has.
 pub(crate) const FETCH_BYTES_MAX: u64 = 64 << 20;
-/// How long a client waits for its turn before it is told to come back.
-const TURN_MAX: Duration = Duration::from_secs(30);
 const DUMB_PROTOCOL: &str = "this forge speaks git's smart HTTP protocol only; use git 1.6.6 or newer, or clone with another client\n";
 
 const CHALLENGE: &str = "Basic realm=\"pika\", charset=\"UTF-8\"";
@@ -96,12 +94,12 @@ struct GitHttp {
     authenticator: Authenticator,
     repositories: Repositories,
     config: Arc<GitHttpConfig>,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// Builds the routes of git. Layers that limit the time or the size of a request must not wrap them.
 pub fn router(authenticator: Authenticator, repositories: Repositories, config: GitHttpConfig) -> Router {
-    let turns = Arc::new(Semaphore::new(config.exchanges_max));
+    let turns = Turns::new(config.exchanges_max);
     Router::new()
         .route("/news/git/{repository}/info/refs", get(advertise))
         .route("/news/git/{repository}/git-upload-pack", post(upload_pack))
@@ -132,7 +130,7 @@ async fn advertise(
     // Version 2 announces itself; the older ones are announced in its place (gitprotocol-http).
     let is_version_2 = service == Service::UploadPack && request.protocol.is_version_2();
     let preface = if is_version_2 { Vec::new() } else { preface(service) };
-    let turn = git.turn().await?;
+    let turn = git.turn(&principal).await?;
     let content_type = format!("application/x-{service}-advertisement");
     stream::respond(repository, request, (Body::empty(), 0), preface, &content_type, turn).await
 }
@@ -176,7 +174,7 @@ async fn exchange(
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     let request = git.request(service, WireStep::Exchange, &parts.headers, &principal)?;
-    let turn = git.turn().await?;
+    let turn = git.turn(&principal).await?;
     let content_type = format!("application/x-{service}-result");
     stream::respond(repository, request, (body, bytes_max), Vec::new(), &content_type, turn).await
 }
@@ -250,15 +248,12 @@ impl GitHttp {
         Ok(request)
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        match tokio::time::timeout(TURN_MAX, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => {
-                let busy = "the forge serves as many git clients as it can; try again in a minute\n";
-                let refusal = refuse(StatusCode::SERVICE_UNAVAILABLE, busy);
-                Err(Refusal { header: Some((header::RETRY_AFTER, "60")), ..refusal })
-            }
-        }
+    async fn turn(&self, principal: &Principal) -> Result<Turn, Refusal> {
+        self.turns.take(principal).await.ok_or_else(|| {
+            let busy = "the forge serves as many git clients as it can; try again in a minute\n";
+            let refusal = refuse(StatusCode::SERVICE_UNAVAILABLE, busy);
+            Refusal { header: Some((header::RETRY_AFTER, "60")), ..refusal }
+        })
     }
 }
 

@@ -10,11 +10,11 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use pika_git::{GitError, Repository, WireEnd, WireRequest};
 use tokio::io::{AsyncReadExt as _, DuplexStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::{Refusal, refuse};
+use crate::turns::Turn;
 
 /// How much of an answer waits for the client: what a pipe holds.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -30,7 +30,7 @@ pub(super) async fn respond(
     (body, body_bytes_max): (Body, u64),
     preface: Vec<u8>,
     content_type: &str,
-    turn: OwnedSemaphorePermit,
+    turn: Turn,
 ) -> Result<Response, Refusal> {
     let service = request.service;
     let (output, mut answer) = tokio::io::duplex(BUFFER_BYTES);

@@ -47,7 +47,8 @@ async fn no_request_has_an_answer_that_is_not_described() {
     let token = fixture.auth.create_token(&fixture.user, "used", &Scopes::all(), None).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let served = tokio::spawn(server::serve(listener, fixture.router_with_git(), fixture.shutdown.clone()));
+    let served =
+        tokio::spawn(server::serve(listener, fixture.router_with_git(), |_| false, fixture.shutdown.clone()));
     let config = fixture.folder.path().join("schemathesis.toml");
     for settings in [OTHERS.to_owned(), settings(&branch.to_string(), &lane_run.to_string())] {
         fs::write(&config, &settings).unwrap();
