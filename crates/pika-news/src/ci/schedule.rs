@@ -1,7 +1,10 @@
 //! Decides which of the waiting lane runs start now, and why the others wait. Pure: state in, claims out.
 //!
-//! Invariants: the oldest comes first, unless its group or its delay holds it back, which holds back nobody else;
+//! Invariants: repositories take turns, and the oldest of each comes first, unless its group or its delay holds it back, which
+//! holds back nobody else;
 //! capacity is counted from lanes that are alive, never from rows.
+
+use std::collections::HashMap;
 
 use crate::forge::id::{LaneRunId, RepositoryId};
 use crate::store::{Group, QueuedLaneRun};
@@ -30,7 +33,7 @@ pub(crate) struct Plan {
 pub(crate) fn plan(slots: usize, now_ms: i64, live: &[LiveLane], queued: &[QueuedLaneRun]) -> Plan {
     let mut plan = Plan::default();
     let mut claimed: Vec<&QueuedLaneRun> = Vec::new();
-    for lane in queued {
+    for lane in in_turns(now_ms, live, queued) {
         let delay_ms = lane.not_before_ms - now_ms;
         if delay_ms > 0 {
             let again = plan.look_again_ms.map_or(lane.not_before_ms, |at| at.min(lane.not_before_ms));
@@ -49,6 +52,24 @@ pub(crate) fn plan(slots: usize, now_ms: i64, live: &[LiveLane], queued: &[Queue
     }
     plan.claims = claimed.iter().map(|lane| lane.id).collect();
     plan
+}
+
+/// The oldest first, but each repository in its turn: who pushes a thousand branches waits for themselves.
+fn in_turns<'q>(now_ms: i64, live: &[LiveLane], queued: &'q [QueuedLaneRun]) -> Vec<&'q QueuedLaneRun> {
+    let mut taken: HashMap<RepositoryId, usize> = HashMap::new();
+    for lane in live {
+        *taken.entry(lane.repository_id).or_default() += 1;
+    }
+    let with_turn = queued.iter().map(|lane| {
+        let turn = taken.entry(lane.repository_id).or_default();
+        // What can't start yet takes no turn.
+        let own = *turn;
+        *turn += usize::from(lane.not_before_ms <= now_ms);
+        (own, lane)
+    });
+    let mut turns: Vec<(usize, &QueuedLaneRun)> = with_turn.collect();
+    turns.sort_by_key(|(turn, lane)| (*turn, lane.id));
+    turns.into_iter().map(|(_, lane)| lane).collect()
 }
 
 /// Says who holds the lane's group, when it is full.
@@ -108,6 +129,16 @@ mod tests {
         let plan = plan(2, 0, &[live(1, None)], &[queued(1, None), queued(2, None)]);
         assert_eq!(claims(&plan), [1]);
         assert_eq!(plan.waits, [(LaneRunId(2), "no slot is free: 2 of 2 lanes run".to_owned())]);
+    }
+
+    #[test]
+    fn repositories_take_turns_however_many_branches_one_of_them_pushes() {
+        let of =
+            |id, repository| QueuedLaneRun { repository_id: RepositoryId(repository), ..queued(id, None) };
+        let all = [of(1, 1), of(2, 1), of(3, 1), of(4, 2), of(5, 2)];
+        assert_eq!(claims(&plan(4, 0, &[], &all)), [1, 4, 2, 5]);
+        // Whose lanes run already has had their turns.
+        assert_eq!(claims(&plan(3, 0, &[live(1, None), live(1, None)], &all)), [4]);
     }
 
     #[test]

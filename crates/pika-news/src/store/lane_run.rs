@@ -152,7 +152,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<LaneRunJob> {
 }
 
 impl Store {
-    /// Lists at most `limit` of the lane runs that wait, the oldest first.
+    /// Lists at most `limit` of the lane runs of these repositories that wait: the oldest of each, then the next of each, and so on.
     pub async fn list_queued(
         &self,
         repositories: Vec<RepositoryId>,
@@ -160,8 +160,11 @@ impl Store {
     ) -> Result<Vec<QueuedLaneRun>, StoreError> {
         self.read(move |transaction| {
             let marks = vec!["?"; repositories.len()].join(", ");
-            let sql =
-                format!("{QUEUED} AND branch.repository_id IN ({marks}) ORDER BY lane_run.id LIMIT {limit}");
+            let sql = format!(
+                "WITH queued AS ({QUEUED} AND branch.repository_id IN ({marks}))
+                 SELECT *, ROW_NUMBER() OVER (PARTITION BY repository_id ORDER BY id) AS turn FROM queued
+                 ORDER BY turn, id LIMIT {limit}"
+            );
             let ids = rusqlite::params_from_iter(repositories.iter().map(|id| id.0));
             record::list(transaction, &sql, ids, |row| {
                 Ok(QueuedLaneRun {
