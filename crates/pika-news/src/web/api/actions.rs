@@ -17,12 +17,14 @@ use crate::web::viewer::{Viewer, must};
 
 /// The head that the caller saw.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ExpectedHead {
     pub(super) expected_head: String,
 }
 
 /// What is run again.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Rerun {
     /// Only what did not pass.
     #[serde(default)]

@@ -15,6 +15,7 @@ use crate::web::viewer::{Viewer, allow};
 
 /// The role that somebody is to have.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewMember {
     role: String,
 }

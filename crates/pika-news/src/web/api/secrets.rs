@@ -18,6 +18,7 @@ use crate::web::viewer::{Viewer, must};
 
 /// A secret's content: text, or base64 of anything else.
 #[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Content {
     value: Option<String>,
     value_base64: Option<String>,

@@ -15,6 +15,7 @@ use crate::web::viewer::{Viewer, allow, within_own};
 
 /// A key to be added.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewKey {
     /// A line as in `id_ed25519.pub`.
     public_key: String,

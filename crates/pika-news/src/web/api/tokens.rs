@@ -20,6 +20,7 @@ use crate::web::viewer::{Viewer, allow, within_own};
 
 /// A token that is wanted.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
     title: String,
     /// Of `read`, `push`, `write` and `admin`.

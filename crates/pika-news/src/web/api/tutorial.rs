@@ -154,6 +154,7 @@ pub(super) async fn retry(
 
 /// A step that a reader is done with, or not.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Tick {
     step: String,
     is_ticked: bool,

@@ -32,6 +32,7 @@ pub(super) struct Users {
 
 /// Somebody to be added.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
     name: String,
     #[serde(default)]
@@ -40,6 +41,7 @@ pub(super) struct NewUser {
 
 /// Whether a user administers the forge.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewRole {
     is_admin: bool,
 }

@@ -169,6 +169,32 @@ async fn a_refusal_says_why_in_a_word_that_is_documented() {
 }
 
 #[tokio::test]
+async fn every_body_is_refused_for_a_key_that_is_not_known() {
+    // A misspelt `expires_in_days` would make a token without an end.
+    let document = include_str!("../../../../../docs/openapi.json");
+    let document: serde_json::Value = serde_json::from_str(document).unwrap();
+    let mut bodies = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, described) in methods.as_object().unwrap() {
+            let schema = &described["requestBody"]["content"]["application/json"]["schema"];
+            let reference = schema["$ref"].as_str().or_else(|| {
+                schema["oneOf"].as_array().and_then(|of| of.iter().find_map(|one| one["$ref"].as_str()))
+            });
+            let Some(name) = reference.and_then(|reference| reference.rsplit('/').next()) else { continue };
+            let body = &document["components"]["schemas"][name];
+            assert_eq!(body["additionalProperties"], false, "{method} {path}: {name}");
+            bodies += 1;
+        }
+    }
+    assert!(bodies >= 10, "{bodies}");
+    let fixture = Fixture::new().await;
+    let misspelt = "{\"title\":\"t\",\"scopes\":[\"read\"],\"expires_days\":7}";
+    let refused = fixture.post("/news/api/forge/tokens", "application/json", misspelt).await;
+    let body = refused.json(StatusCode::BAD_REQUEST);
+    assert!(body["error"].as_str().unwrap().contains("expires_days"), "{body}");
+}
+
+#[tokio::test]
 async fn a_fault_of_the_forge_is_named_by_an_id_and_not_by_its_cause() {
     use axum::response::IntoResponse as _;
     let fault = ApiError(WebError::internal(&std::io::Error::other("/secret/path"))).into_response();

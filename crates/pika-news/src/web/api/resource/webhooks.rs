@@ -17,6 +17,7 @@ use crate::web::viewer::{Viewer, must};
 
 /// A webhook to be added.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewWebhook {
     /// Whom to send events to: `https://…` or `http://…`.
     url: String,
