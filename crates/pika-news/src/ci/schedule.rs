@@ -1,8 +1,7 @@
 //! Decides which of the waiting lane runs start now, and why the others wait. Pure: state in, claims out.
 //!
 //! Invariants: repositories take turns, and the oldest of each comes first, unless its group or its delay holds it back, which
-//! holds back nobody else;
-//! capacity is counted from lanes that are alive, never from rows.
+//! holds back nobody else; capacity is counted from lanes that are alive, never from rows.
 
 use std::collections::HashMap;
 
