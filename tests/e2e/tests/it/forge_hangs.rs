@@ -46,5 +46,4 @@ fn a_writer_a_mirror_and_a_lane_that_hang_delay_nothing_else() {
     let ready: Value = forge.stranger().get("/readyz").expect(200).json();
     assert_eq!(ready["status"], json!("ready"), "{ready}");
     assert_eq!(client.get(mirror).expect(200).json()["status"], "running");
-    forge.cancel(&forge.lane(&hanging, "check"));
 }
