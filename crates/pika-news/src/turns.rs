@@ -1,4 +1,4 @@
-//! Whose turn it is to be served by git.
+//! Whose turn it is: to be served by git, or to have a live view.
 //!
 //! Invariant: no user has more than half of the turns, and all strangers together count as one, so that nobody keeps everybody
 //! else out by being slow.
@@ -39,11 +39,20 @@ impl Turns {
         self.take_within(principal.user_id(), TURN_MAX).await
     }
 
+    /// Takes a turn if there is one now.
+    pub(crate) fn try_take(&self, principal: &Principal) -> Option<Turn> {
+        let own = self.share_of(principal.user_id()).try_acquire_owned().ok()?;
+        let turn = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        Some(Turn([own, turn]))
+    }
+
+    fn share_of(&self, user_id: i64) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(shares.entry(user_id).or_insert_with(|| Arc::new(Semaphore::new(self.share))))
+    }
+
     async fn take_within(&self, user_id: i64, wait: Duration) -> Option<Turn> {
-        let share = {
-            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(shares.entry(user_id).or_insert_with(|| Arc::new(Semaphore::new(self.share))))
-        };
+        let share = self.share_of(user_id);
         let turn = timeout(wait, async {
             // Who has used their share up waits for themselves, in nobody's way.
             let own = share.acquire_owned().await.ok()?;
@@ -56,7 +65,10 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::auth::{Scopes, User};
 
     #[tokio::test]
     async fn one_user_has_half_of_the_turns_and_the_others_have_the_rest() {
@@ -68,6 +80,19 @@ mod tests {
         assert!(take(3).await.is_none());
         drop(first);
         assert!(take(3).await.is_some() && take(1).await.is_some());
+    }
+
+    #[test]
+    fn who_does_not_wait_has_their_half_at_once_or_nothing() {
+        let turns = Turns::new(2);
+        let user = |id, name: &str| User { id, name: name.to_owned(), is_admin: true };
+        let of = |user| Principal::new(user, BTreeMap::new(), Scopes::all(), Arc::default());
+        let (ada, bob) = (of(user(1, "ada")), of(user(2, "bob")));
+        let first = turns.try_take(&ada).unwrap();
+        assert!(turns.try_take(&ada).is_none());
+        let _second = turns.try_take(&bob).unwrap();
+        drop(first);
+        assert!(turns.try_take(&ada).is_some());
     }
 
     #[tokio::test]

@@ -9,7 +9,6 @@ pub(super) mod events;
 mod follow;
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -18,7 +17,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use pikaci::{JobId, LogSide};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Web;
@@ -28,12 +27,13 @@ use super::runs;
 use super::viewer::Viewer;
 use crate::auth::{Authenticator, Presented, Principal};
 use crate::metrics;
+use crate::turns::{Turn, Turns};
 use crate::web::extract::{Path, Query};
 pub(super) use follow::current_attempt;
 use follow::{Follower, Look};
 
-/// How many streams there may be at once.
-const STREAMS_MAX: usize = 256;
+/// How many streams there may be at once; half of them of one user.
+const STREAMS_MAX: usize = 512;
 const STREAM_LIFETIME: Duration = Duration::from_secs(3600);
 /// How long a client may take to accept one piece.
 const SEND_DEADLINE: Duration = Duration::from_secs(60);
@@ -48,18 +48,19 @@ const LOOK_EVERY_MAX: Duration = Duration::from_millis(250);
 /// The places for streams.
 #[derive(Clone)]
 pub(super) struct Streams {
-    places: Arc<Semaphore>,
+    places: Turns,
 }
 
 impl Streams {
     pub(super) fn new() -> Streams {
-        Streams { places: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        Streams { places: Turns::new(STREAMS_MAX) }
     }
 
-    fn take(&self) -> Result<OwnedSemaphorePermit, WebError> {
-        self.places.clone().try_acquire_owned().map_err(|_| {
-            let message =
-                format!("{STREAMS_MAX} live views are open, which is the limit; try again in a minute");
+    fn take(&self, principal: &Principal) -> Result<Turn, WebError> {
+        self.places.try_take(principal).ok_or_else(|| {
+            let message = format!(
+                "{STREAMS_MAX} live views are open, or half of them are yours, which is the limit; try again in a minute"
+            );
             WebError::Refused(Code::Busy, message)
         })
     }
@@ -169,7 +170,7 @@ struct Feed {
 }
 
 /// A place among the streams, counted.
-struct Place(#[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
+struct Place(#[allow(dead_code, reason = "held")] Turn);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -179,7 +180,7 @@ impl Drop for Place {
 
 impl Feed {
     fn start(web: &Web, viewer: Viewer, repository: Option<String>) -> Result<(Pieces, Feed), WebError> {
-        let place = Place(web.streams().take()?);
+        let place = Place(web.streams().take(&viewer.principal)?);
         metrics::stream_opened();
         let (pieces, receiver) = mpsc::channel(PIECES_QUEUED_MAX);
         let feed = Feed {
