@@ -184,6 +184,8 @@
   function watchFiles() {
     for (const file of document.querySelectorAll("details.file[data-src]")) {
       file.addEventListener("toggle", () => { if (file.open) fill(file); });
+      // Opened before this script was there.
+      if (file.open) fill(file);
     }
   }
   // Another tutorial shows other lines. What is open stays open.
