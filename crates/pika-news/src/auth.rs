@@ -28,7 +28,7 @@ pub use passkeys::{Asked, CEREMONY_LIFETIME, PasskeyEntry, PasskeyError, Passkey
 pub use secret::{Secret, SecretHash, TOKEN_PREFIX};
 pub use ssh_keys::SshKey;
 
-use crate::store::{Identified, NewToken, Store, StoreError};
+use crate::store::{AddedCredential, Identified, NewToken, Store, StoreError};
 
 /// How long a session lives after it was last used.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -39,7 +39,7 @@ pub const SIGN_IN_LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const USE_NOTED_EVERY: Duration = Duration::from_secs(3600);
 const USER_NAME_BYTES_MAX: usize = 64;
 const TOKEN_TITLE_CHARS_MAX: usize = 100;
-const TOKENS_PER_USER_MAX: u64 = 100;
+const TOKENS_PER_USER_MAX: u32 = 100;
 
 /// Somebody who may sign in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -80,6 +80,15 @@ pub struct Token {
     pub used_at_ms: Option<i64>,
     /// When it stops to work; never when absent.
     pub expires_at_ms: Option<i64>,
+}
+
+/// An API token that was just made.
+#[derive(Debug)]
+pub struct CreatedToken {
+    /// In nobody's hands but the caller's.
+    pub secret: Secret,
+    /// What anybody may know of it.
+    pub about: Token,
 }
 
 /// Why something about identities was refused.
@@ -279,10 +288,10 @@ impl Authenticator {
         scopes: &Scopes,
         lifetime: Option<Duration>,
     ) -> Result<Secret, AuthError> {
-        self.create_token_as(&user.name, user, title, scopes, lifetime).await
+        Ok(self.create_token_as(&user.name, user, title, scopes, lifetime).await?.secret)
     }
 
-    /// Makes an API token for somebody else, or as the operator does.
+    /// Makes an API token for somebody else, or as the operator does, and tells all about it.
     pub async fn create_token_as(
         &self,
         actor: &str,
@@ -290,7 +299,7 @@ impl Authenticator {
         title: &str,
         scopes: &Scopes,
         lifetime: Option<Duration>,
-    ) -> Result<Secret, AuthError> {
+    ) -> Result<CreatedToken, AuthError> {
         if *scopes == Scopes::from_iter([]) {
             return Err(AuthError::TokenScopes);
         }
@@ -298,9 +307,6 @@ impl Authenticator {
         let length = title.chars().count();
         if length == 0 || length > TOKEN_TITLE_CHARS_MAX || title.chars().any(char::is_control) {
             return Err(AuthError::TokenTitle);
-        }
-        if self.store.list_tokens(user.id).await?.len() as u64 >= TOKENS_PER_USER_MAX {
-            return Err(AuthError::TooManyTokens);
         }
         let secret = Secret::random_token()?;
         let now = self.now_ms();
@@ -315,15 +321,25 @@ impl Authenticator {
                 "lifetime_s": lifetime.map(|lifetime| lifetime.as_secs()),
             }),
         };
+        let expires_at_ms = lifetime.map(|lifetime| now.saturating_add(millis(lifetime)));
         let new = NewToken {
             user_id: user.id,
             title: title.to_owned(),
             hash: secret.hash(),
             scopes: scopes.clone(),
-            expires_at_ms: lifetime.map(|lifetime| now.saturating_add(millis(lifetime))),
+            expires_at_ms,
         };
-        self.added(user, self.store.add_token(new, entry, now).await?)?;
-        Ok(secret)
+        match self.store.add_token(new, TOKENS_PER_USER_MAX, entry, now).await? {
+            AddedCredential::Added(id) => {
+                let (title, scopes) = (title.to_owned(), scopes.to_string());
+                let about = Token { id, title, scopes, created_at_ms: now, used_at_ms: None, expires_at_ms };
+                Ok(CreatedToken { secret, about })
+            }
+            AddedCredential::TooMany => Err(AuthError::TooManyTokens),
+            AddedCredential::Taken | AddedCredential::NoUser => {
+                Err(AuthError::UserDisabled { name: user.name.clone() })
+            }
+        }
     }
 
     /// Lists a user's tokens, the newest first.

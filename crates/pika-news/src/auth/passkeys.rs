@@ -15,13 +15,16 @@ use webauthn_rs::prelude::{
 };
 
 use super::{Audit, AuthError, Authenticator, SESSION_LIFETIME, Secret, User, millis};
-use crate::store::{AddedPasskey, FoundPasskey, NewPasskey};
+use crate::store::{AddedCredential, FoundPasskey, NewPasskey};
 
 /// How long somebody may take to unlock their device.
 pub const CEREMONY_LIFETIME: Duration = Duration::from_secs(300);
-const CEREMONIES_MAX: usize = 10_000;
+/// How many strangers are signing in at once.
+const SIGN_INS_MAX: usize = 10_000;
+/// How many passkeys a user is adding at once; one more, and the oldest can't be finished.
+const ADDITIONS_PER_USER_MAX: usize = 4;
 const NAME_CHARS_MAX: usize = 100;
-const PASSKEYS_PER_USER_MAX: usize = 20;
+const PASSKEYS_PER_USER_MAX: u32 = 20;
 /// Before a user's number in the handle that their device keeps: "pika".
 const HANDLE_PREFIX: u64 = 0x7069_6b61;
 
@@ -131,8 +134,14 @@ impl Passkeys {
         let now = Instant::now();
         let mut begun = self.inner.begun.lock().unwrap_or_else(PoisonError::into_inner);
         begun.retain(|_, begun| begun.until > now);
-        if begun.len() >= CEREMONIES_MAX {
-            return Err(PasskeyError::Busy);
+        match ceremony {
+            Ceremony::Addition { user_id, .. } => make_room_for_addition(&mut begun, user_id),
+            Ceremony::SignIn(_) => {
+                let sign_ins = begun.values().filter(|begun| matches!(begun.ceremony, Ceremony::SignIn(_)));
+                if sign_ins.count() >= SIGN_INS_MAX {
+                    return Err(PasskeyError::Busy);
+                }
+            }
         }
         begun.insert(browser.hash().as_bytes().to_vec(), Begun { ceremony, until: now + CEREMONY_LIFETIME });
         Ok(Asked { options, browser })
@@ -144,6 +153,18 @@ impl Passkeys {
         let found = begun.remove(browser.hash().as_bytes());
         let found = found.filter(|begun| begun.until > Instant::now());
         found.map(|begun| begun.ceremony).ok_or(PasskeyError::Ceremony)
+    }
+}
+
+/// Forgets the user's oldest addition when there are as many as there may be.
+fn make_room_for_addition(begun: &mut HashMap<Vec<u8>, Begun>, user: i64) {
+    let theirs = begun
+        .iter()
+        .filter(|(_, begun)| matches!(begun.ceremony, Ceremony::Addition { user_id, .. } if user_id == user));
+    let mut theirs: Vec<(Instant, Vec<u8>)> = theirs.map(|(key, begun)| (begun.until, key.clone())).collect();
+    if theirs.len() >= ADDITIONS_PER_USER_MAX {
+        theirs.sort();
+        begun.remove(&theirs[0].1);
     }
 }
 
@@ -171,7 +192,7 @@ impl Authenticator {
     /// Begins to add a passkey.
     pub async fn begin_passkey(&self, passkeys: &Passkeys, user: &User) -> Result<Asked, PasskeyError> {
         let known = self.store.list_credential_ids(user.id).await?;
-        if known.len() >= PASSKEYS_PER_USER_MAX {
+        if known.len() >= PASSKEYS_PER_USER_MAX as usize {
             return Err(PasskeyError::TooMany);
         }
         let (asked, state) = passkeys
@@ -205,9 +226,6 @@ impl Authenticator {
         }
         let webauthn = &passkeys.inner.webauthn;
         let passkey = webauthn.finish_passkey_registration(answer, &state).map_err(PasskeyError::Answer)?;
-        if self.store.list_credential_ids(user.id).await?.len() >= PASSKEYS_PER_USER_MAX {
-            return Err(PasskeyError::TooMany);
-        }
         let new = NewPasskey {
             user_id: user.id,
             credential_id: passkey.cred_id().to_vec(),
@@ -215,10 +233,11 @@ impl Authenticator {
             name: name.to_owned(),
         };
         let entry = audit(user, "passkey.added", serde_json::json!({ "name": name }));
-        match self.store.add_passkey(new, entry, self.now_ms()).await? {
-            AddedPasskey::Added(id) => Ok(id),
-            AddedPasskey::Taken => Err(PasskeyError::Taken),
-            AddedPasskey::NoUser => Err(AuthError::UserDisabled { name: user.name.clone() }.into()),
+        match self.store.add_passkey(new, PASSKEYS_PER_USER_MAX, entry, self.now_ms()).await? {
+            AddedCredential::Added(id) => Ok(id),
+            AddedCredential::Taken => Err(PasskeyError::Taken),
+            AddedCredential::TooMany => Err(PasskeyError::TooMany),
+            AddedCredential::NoUser => Err(AuthError::UserDisabled { name: user.name.clone() }.into()),
         }
     }
 
@@ -311,6 +330,22 @@ mod tests {
         ] {
             assert_eq!(Passkeys::new(url).is_some(), is_there, "{url}");
         }
+    }
+
+    #[test]
+    fn a_user_adds_so_many_at_once_and_keeps_no_stranger_out() {
+        let passkeys = Passkeys::new("http://localhost:7800").unwrap();
+        let begin = |user_id: i64| {
+            let webauthn = &passkeys.inner.webauthn;
+            let (asked, state) =
+                webauthn.start_passkey_registration(handle(user_id), "ada", "ada", None).unwrap();
+            passkeys.begin(Ceremony::Addition { user_id, state: Box::new(state) }, &asked).unwrap()
+        };
+        let (first, others) = (begin(1), begin(2));
+        let later: Vec<Asked> = (0..ADDITIONS_PER_USER_MAX).map(|_| begin(1)).collect();
+        assert!(matches!(passkeys.take(&first.browser), Err(PasskeyError::Ceremony)));
+        assert!(passkeys.take(&others.browser).is_ok());
+        assert!(later.iter().all(|asked| passkeys.take(&asked.browser).is_ok()));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use russh::keys::ssh_key::{HashAlg, PublicKey};
 use serde::Serialize;
 
 use super::{Audit, AuthError, Authenticator, Principal, USE_NOTED_EVERY, User, millis};
-use crate::store::{AddedSshKey, NewSshKey};
+use crate::store::{AddedCredential, NewSshKey};
 
 const KEY_BYTES_MAX: usize = 16 * 1024;
 const COMMENT_CHARS_MAX: usize = 100;
-const KEYS_PER_USER_MAX: usize = 50;
+const KEYS_PER_USER_MAX: u32 = 50;
 
 /// A public key of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -50,9 +50,6 @@ impl Authenticator {
         if comment.chars().count() > COMMENT_CHARS_MAX || comment.chars().any(char::is_control) {
             return Err(AuthError::SshKey { why: "its comment is longer than 100 characters" });
         }
-        if self.store.list_ssh_keys(user.id).await?.len() >= KEYS_PER_USER_MAX {
-            return Err(AuthError::SshKey { why: "50 keys are the limit; revoke one that is not used" });
-        }
         let entry = Audit {
             actor: user.name.clone(),
             action: "ssh_key.added",
@@ -67,12 +64,15 @@ impl Authenticator {
             comment: comment.clone(),
         };
         let now = self.now_ms();
-        match self.store.add_ssh_key(new, entry, now).await? {
-            AddedSshKey::Added(id) => {
+        match self.store.add_ssh_key(new, KEYS_PER_USER_MAX, entry, now).await? {
+            AddedCredential::Added(id) => {
                 Ok(SshKey { id, fingerprint, public_key, comment, created_at_ms: now, used_at_ms: None })
             }
-            AddedSshKey::Taken => Err(AuthError::SshKeyTaken),
-            AddedSshKey::NoUser => Err(AuthError::UserDisabled { name: user.name.clone() }),
+            AddedCredential::Taken => Err(AuthError::SshKeyTaken),
+            AddedCredential::TooMany => {
+                Err(AuthError::SshKey { why: "50 keys are the limit; revoke one that is not used" })
+            }
+            AddedCredential::NoUser => Err(AuthError::UserDisabled { name: user.name.clone() }),
         }
     }
 

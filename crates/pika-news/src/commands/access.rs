@@ -185,7 +185,7 @@ pub(crate) fn create_token(arguments: &Arguments) -> Result<()> {
         let token = authenticator
             .create_token_as(OPERATOR, &user, &arguments.title, &scopes, arguments.expires)
             .await?;
-        println!("{}", token.reveal());
+        println!("{}", token.secret.reveal());
         Ok(())
     })
 }

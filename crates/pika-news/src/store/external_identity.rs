@@ -4,7 +4,7 @@
 
 use rusqlite::params;
 
-use super::identity::{USER_COLUMNS, open_session, user};
+use super::identity::{SignedInBy, USER_COLUMNS, open_session, user};
 use super::record::find;
 use super::{Store, StoreError, audit};
 use crate::auth::{Audit, SecretHash, User};
@@ -83,7 +83,7 @@ impl Store {
                 "UPDATE oidc_identity SET used_at_ms = ?3 WHERE issuer = ?1 AND subject = ?2",
                 params![identity.issuer, identity.subject, now_ms],
             )?;
-            open_session(transaction, user.id, session, now_ms, expires_at_ms)?;
+            open_session(transaction, &user, SignedInBy::OpenId, session, now_ms, expires_at_ms)?;
             Ok(Adopted::User(user))
         })
         .await

@@ -42,6 +42,19 @@ pub struct NewToken {
     pub expires_at_ms: Option<i64>,
 }
 
+/// What became of a token, an SSH key or a passkey that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddedCredential {
+    /// It is stored, under this number.
+    Added(i64),
+    /// It stands for somebody already.
+    Taken,
+    /// Its user has as many as they may have.
+    TooMany,
+    /// Its user is disabled or gone.
+    NoUser,
+}
+
 impl Store {
     /// Makes a user, or finds the one of that name, who keeps the rights that they have.
     pub async fn ensure_user(&self, name: String, is_admin: bool, now_ms: i64) -> Result<User, StoreError> {
@@ -170,9 +183,18 @@ impl Store {
         .await
     }
 
-    /// Adds a token; `false` when its user is disabled or gone.
-    pub async fn add_token(&self, new: NewToken, entry: Audit, now_ms: i64) -> Result<bool, StoreError> {
+    /// Adds a token, if its user has fewer than `max`, and writes that down.
+    pub async fn add_token(
+        &self,
+        new: NewToken,
+        max: u32,
+        entry: Audit,
+        now_ms: i64,
+    ) -> Result<AddedCredential, StoreError> {
         self.write(move |transaction| {
+            if has_as_many(transaction, "token", new.user_id, max)? {
+                return Ok(AddedCredential::TooMany);
+            }
             let added = transaction.execute(
                 "INSERT INTO token (user_id, title, secret_hash, created_at_ms, scopes, expires_at_ms)
                  SELECT id, ?2, ?3, ?4, ?5, ?6 FROM user WHERE id = ?1 AND NOT is_disabled",
@@ -185,10 +207,12 @@ impl Store {
                     new.expires_at_ms
                 ],
             )?;
-            if added > 0 {
-                audit::add(transaction, &entry, now_ms)?;
+            if added == 0 {
+                return Ok(AddedCredential::NoUser);
             }
-            Ok(added > 0)
+            let id = transaction.last_insert_rowid();
+            audit::add(transaction, &entry, now_ms)?;
+            Ok(AddedCredential::Added(id))
         })
         .await
     }
@@ -273,25 +297,58 @@ impl Store {
             remove_expired(transaction, now_ms)?;
             let sql = "UPDATE sign_in_link SET used_at_ms = ?2 WHERE secret_hash = ?1";
             transaction.execute(sql, params![link.as_bytes(), now_ms])?;
-            open_session(transaction, user.id, session, now_ms, expires_at_ms)?;
+            open_session(transaction, &user, SignedInBy::Link, session, now_ms, expires_at_ms)?;
             Ok(Some(user))
         })
         .await
     }
 }
 
-/// Opens a session for a user, however they came.
+/// Whether a user has `max` rows of a table of credentials, or more.
+pub(super) fn has_as_many(
+    transaction: &Transaction<'_>,
+    table: &'static str,
+    user_id: i64,
+    max: u32,
+) -> Result<bool, StoreError> {
+    let sql = format!("SELECT count(*) >= ?2 FROM {table} WHERE user_id = ?1");
+    Ok(transaction.query_row(&sql, params![user_id, max], |row| row.get(0))?)
+}
+
+/// How somebody signed in, as the audit log has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SignedInBy {
+    Link,
+    OpenId,
+    Passkey,
+}
+
+/// Opens a session for a user, and writes down how they came.
 pub(super) fn open_session(
     transaction: &Transaction<'_>,
-    user_id: i64,
+    user: &User,
+    by: SignedInBy,
     session: SecretHash,
     now_ms: i64,
     expires_at_ms: i64,
 ) -> Result<(), StoreError> {
+    let by = match by {
+        SignedInBy::Link => "link",
+        SignedInBy::OpenId => "openid",
+        SignedInBy::Passkey => "passkey",
+    };
+    let entry = Audit {
+        actor: user.name.clone(),
+        action: "session.opened",
+        subject: format!("user {}", user.name),
+        repository: None,
+        detail: serde_json::json!({ "by": by }),
+    };
+    audit::add(transaction, &entry, now_ms)?;
     transaction.execute(
         "INSERT INTO session (user_id, secret_hash, created_at_ms, used_at_ms, expires_at_ms)
          VALUES (?1, ?2, ?3, ?3, ?4)",
-        params![user_id, session.as_bytes(), now_ms, expires_at_ms],
+        params![user.id, session.as_bytes(), now_ms, expires_at_ms],
     )?;
     Ok(())
 }

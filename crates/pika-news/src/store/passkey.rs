@@ -5,9 +5,9 @@
 
 use rusqlite::params;
 
-use super::identity::{USER_COLUMNS, open_session, user};
+use super::identity::{SignedInBy, USER_COLUMNS, has_as_many, open_session, user};
 use super::record::{find, list};
-use super::{Store, StoreError, audit};
+use super::{AddedCredential, Store, StoreError, audit};
 use crate::auth::{Audit, PasskeyEntry, SecretHash, User};
 
 /// A passkey that is to be stored.
@@ -23,17 +23,6 @@ pub struct NewPasskey {
     pub name: String,
 }
 
-/// What became of a passkey that was to be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddedPasskey {
-    /// It is stored, under this number.
-    Added(i64),
-    /// It stands for somebody already.
-    Taken,
-    /// Its user is disabled or gone.
-    NoUser,
-}
-
 /// A passkey, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPasskey {
@@ -46,17 +35,21 @@ pub struct FoundPasskey {
 }
 
 impl Store {
-    /// Adds a passkey, and writes that down.
+    /// Adds a passkey, if its user has fewer than `max`, and writes that down.
     pub async fn add_passkey(
         &self,
         new: NewPasskey,
+        max: u32,
         entry: Audit,
         now_ms: i64,
-    ) -> Result<AddedPasskey, StoreError> {
+    ) -> Result<AddedCredential, StoreError> {
         self.write(move |transaction| {
             let sql = "SELECT id FROM passkey WHERE credential_id = ?1";
             if find(transaction, sql, [&new.credential_id], |row| row.get::<_, i64>(0))?.is_some() {
-                return Ok(AddedPasskey::Taken);
+                return Ok(AddedCredential::Taken);
+            }
+            if has_as_many(transaction, "passkey", new.user_id, max)? {
+                return Ok(AddedCredential::TooMany);
             }
             let added = transaction.execute(
                 "INSERT INTO passkey (user_id, credential_id, credential, name, created_at_ms)
@@ -64,11 +57,11 @@ impl Store {
                 params![new.user_id, new.credential_id, new.credential, new.name, now_ms],
             )?;
             if added == 0 {
-                return Ok(AddedPasskey::NoUser);
+                return Ok(AddedCredential::NoUser);
             }
             let id = transaction.last_insert_rowid();
             audit::add(transaction, &entry, now_ms)?;
-            Ok(AddedPasskey::Added(id))
+            Ok(AddedCredential::Added(id))
         })
         .await
     }
@@ -108,7 +101,7 @@ impl Store {
                 params![found.id, found.credential, credential, now_ms],
             )?;
             if used > 0 {
-                open_session(transaction, found.user.id, session, now_ms, expires_at_ms)?;
+                open_session(transaction, &found.user, SignedInBy::Passkey, session, now_ms, expires_at_ms)?;
             }
             Ok(used > 0)
         })
@@ -158,5 +151,46 @@ impl Store {
             Ok(removed > 0)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Audit {
+        Audit {
+            actor: "ada".to_owned(),
+            action: "passkey.added",
+            subject: "user ada".to_owned(),
+            repository: None,
+            detail: serde_json::json!({}),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_has_so_many_and_none_once_they_are_disabled() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("forge.sqlite")).unwrap();
+        let user = store.ensure_user("ada".to_owned(), false, 1).await.unwrap();
+        let add = |credential: u8| {
+            let new = NewPasskey {
+                user_id: user.id,
+                credential_id: vec![credential],
+                credential: "key".to_owned(),
+                name: "laptop".to_owned(),
+            };
+            store.add_passkey(new, 2, entry(), 1)
+        };
+        assert!(matches!(add(1).await.unwrap(), AddedCredential::Added(_)));
+        assert_eq!(add(1).await.unwrap(), AddedCredential::Taken);
+        assert!(matches!(add(2).await.unwrap(), AddedCredential::Added(_)));
+        assert_eq!(add(3).await.unwrap(), AddedCredential::TooMany);
+        let found = store.find_passkey(vec![1]).await.unwrap().unwrap();
+        store.set_user_disabled("ada".to_owned(), true, entry(), 2).await.unwrap();
+        assert_eq!(store.find_passkey(vec![1]).await.unwrap(), None);
+        let session = crate::auth::Secret::random().unwrap().hash();
+        assert!(!store.open_passkey_session(found, "key".to_owned(), session, 2, 9).await.unwrap());
+        assert_eq!(add(1).await.unwrap(), AddedCredential::NoUser);
     }
 }

@@ -4,9 +4,9 @@
 
 use rusqlite::params;
 
-use super::identity::{USER_COLUMNS, identified, user};
+use super::identity::{USER_COLUMNS, has_as_many, identified, user};
 use super::record::{find, list};
-use super::{Identified, Store, StoreError, audit};
+use super::{AddedCredential, Identified, Store, StoreError, audit};
 use crate::auth::{Audit, Scopes, SshKey};
 
 /// A key that is to be stored.
@@ -22,29 +22,22 @@ pub struct NewSshKey {
     pub comment: String,
 }
 
-/// What became of a key that was to be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddedSshKey {
-    /// It is stored, under this number.
-    Added(i64),
-    /// It stands for somebody already.
-    Taken,
-    /// Its user is disabled or gone.
-    NoUser,
-}
-
 impl Store {
-    /// Adds a key, and writes that down.
+    /// Adds a key, if its user has fewer than `max`, and writes that down.
     pub async fn add_ssh_key(
         &self,
         new: NewSshKey,
+        max: u32,
         entry: Audit,
         now_ms: i64,
-    ) -> Result<AddedSshKey, StoreError> {
+    ) -> Result<AddedCredential, StoreError> {
         self.write(move |transaction| {
             let sql = "SELECT id FROM ssh_key WHERE fingerprint = ?1";
             if find(transaction, sql, [&new.fingerprint], |row| row.get::<_, i64>(0))?.is_some() {
-                return Ok(AddedSshKey::Taken);
+                return Ok(AddedCredential::Taken);
+            }
+            if has_as_many(transaction, "ssh_key", new.user_id, max)? {
+                return Ok(AddedCredential::TooMany);
             }
             let added = transaction.execute(
                 "INSERT INTO ssh_key (user_id, fingerprint, public_key, comment, created_at_ms)
@@ -52,11 +45,11 @@ impl Store {
                 params![new.user_id, new.fingerprint, new.public_key, new.comment, now_ms],
             )?;
             if added == 0 {
-                return Ok(AddedSshKey::NoUser);
+                return Ok(AddedCredential::NoUser);
             }
             let id = transaction.last_insert_rowid();
             audit::add(transaction, &entry, now_ms)?;
-            Ok(AddedSshKey::Added(id))
+            Ok(AddedCredential::Added(id))
         })
         .await
     }

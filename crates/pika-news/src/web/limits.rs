@@ -89,14 +89,26 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     address
 }
 
-/// Lets a request to sign in through when its address has tries left.
+/// Lets a request to sign in through when its address has tries left; otherwise answers with a page.
 pub(super) async fn by_address(State(web): State<Web>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
-    let trusted = &web.forge().config().auth.trusted_proxies;
-    match web.limits().address(client(peer, request.headers(), trusted)) {
+    match take_of_address(&web, &request) {
         Ok(()) => next.run(request).await,
         Err(wait_s) => too_many(wait_s),
     }
+}
+
+/// The same for what a script asks.
+pub(super) async fn by_address_in_json(State(web): State<Web>, request: Request, next: Next) -> Response {
+    match take_of_address(&web, &request) {
+        Ok(()) => next.run(request).await,
+        Err(wait_s) => too_many_in_json(wait_s),
+    }
+}
+
+fn take_of_address(web: &Web, request: &Request) -> Result<(), u64> {
+    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+    let trusted = &web.forge().config().auth.trusted_proxies;
+    web.limits().address(client(peer, request.headers(), trusted))
 }
 
 /// The answer to one try too many.

@@ -34,11 +34,14 @@ pub(super) fn router(web: &Web) -> Router<Web> {
     let signing_in = Router::new()
         .route("/news/sign-in/oidc", get(oidc::depart))
         .route("/news/sign-in/oidc/callback", get(oidc::arrive))
-        .route("/news/sign-in/passkey/begin", post(passkeys::begin_sign_in))
-        .route("/news/sign-in/passkey", post(passkeys::sign_in))
         .route("/news/sign-in/{secret}", get(sign_in::show).post(sign_in::consume))
         .layer(from_fn_with_state(web.clone(), limits::by_address));
+    let by_script = Router::new()
+        .route("/news/sign-in/passkey/begin", post(passkeys::begin_sign_in))
+        .route("/news/sign-in/passkey", post(passkeys::sign_in))
+        .layer(from_fn_with_state(web.clone(), limits::by_address_in_json));
     signing_in
+        .merge(by_script)
         .route("/news", get(home::show))
         .route("/news/sign-in", get(sign_in::explain))
         .route("/news/sign-out", post(sign_in::sign_out))

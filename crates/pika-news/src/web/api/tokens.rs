@@ -64,12 +64,10 @@ pub(super) async fn create(
     let scopes = new.scopes.iter().map(|word| Scope::parse(word).ok_or_else(unknown));
     let scopes = scopes.collect::<Result<Scopes, WebError>>()?;
     within_own(&viewer.principal, &scopes)?;
-    let secret =
-        web.auth().create_token(&viewer.user, &new.title, &scopes, days(new.expires_in_days)).await?;
-    let tokens = web.auth().list_tokens(&viewer.user).await?;
-    let about =
-        tokens.into_iter().next().ok_or_else(|| WebError::NotFound("it is gone already".to_owned()))?;
-    Ok((StatusCode::CREATED, Json(CreatedToken { token: secret.reveal().to_owned(), about })))
+    let (user, lifetime) = (&viewer.user, days(new.expires_in_days));
+    let created = web.auth().create_token_as(&user.name, user, &new.title, &scopes, lifetime).await?;
+    let token = created.secret.reveal().to_owned();
+    Ok((StatusCode::CREATED, Json(CreatedToken { token, about: created.about })))
 }
 
 /// Revokes a token.

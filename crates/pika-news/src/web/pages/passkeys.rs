@@ -15,12 +15,12 @@ use webauthn_rs::prelude::{PublicKeyCredential, RegisterPublicKeyCredential};
 use super::sign_in::session_cookie;
 use super::{as_seen_by, not_found, render, time};
 use crate::auth::{
-    Action, Asked, CEREMONY_LIFETIME, PasskeyEntry, PasskeyError, Passkeys, Principal, Resource, Scopes,
+    Action, Asked, CEREMONY_LIFETIME, PasskeyEntry, PasskeyError, Passkeys, Presented, Principal, Resource,
     Secret, User,
 };
 use crate::web::code::Code;
 use crate::web::error::{ApiError, PageError, WebError};
-use crate::web::viewer::{PageViewer, Viewer, allow, within_own};
+use crate::web::viewer::{PageViewer, Viewer, allow};
 use crate::web::{Web, limits};
 
 const COOKIE: &str = "pika_ceremony";
@@ -50,7 +50,7 @@ async fn page(web: &Web, viewer: &Principal) -> Result<Response, PageError> {
 
 /// `POST /news/settings/passkeys/begin`: what the browser is to ask the device.
 pub(super) async fn begin(viewer: Viewer, State(web): State<Web>) -> Result<Response, ApiError> {
-    may_add(&viewer.principal)?;
+    may_add(&viewer)?;
     let asked = web.auth().begin_passkey(offered(&web)?, &viewer.user).await.map_err(refusal)?;
     Ok(ask(asked, web.is_secure()))
 }
@@ -69,7 +69,7 @@ pub(super) async fn add(
     headers: HeaderMap,
     body: Result<Json<Made>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    may_add(&viewer.principal)?;
+    may_add(&viewer)?;
     let Json(made) = body.map_err(|rejection| WebError::bad_request(rejection.body_text()))?;
     let (passkeys, browser) = (offered(&web)?, begun(&headers)?);
     let added = web.auth().add_passkey(passkeys, &viewer.user, &browser, &made.name, &made.credential).await;
@@ -119,10 +119,16 @@ pub(super) async fn sign_in(
     Ok((cookies, Json(json!({}))).into_response())
 }
 
-/// A passkey may do all that its user may, and so must whoever adds one.
-fn may_add(principal: &Principal) -> Result<(), WebError> {
-    allow(principal, Action::Administer, Resource::Account(principal.user_id()))?;
-    within_own(principal, &Scopes::all())
+/// A passkey opens sessions, and so only a session adds one: a token that leaked must not outlive its revocation.
+fn may_add(viewer: &Viewer) -> Result<(), WebError> {
+    allow(&viewer.principal, Action::Administer, Resource::Account(viewer.user.id))?;
+    match viewer.presented {
+        Presented::Session(_) => Ok(()),
+        Presented::Token(_) => {
+            let words = "a passkey is added in a browser by who has signed in, not with an API token";
+            Err(WebError::Refused(Code::Forbidden, words.to_owned()))
+        }
+    }
 }
 
 fn offered(web: &Web) -> Result<&Passkeys, WebError> {

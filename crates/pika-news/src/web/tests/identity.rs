@@ -48,8 +48,11 @@ async fn an_administrator_lets_somebody_in_gives_them_a_role_and_ends_it_all_at_
     let log = call(&fixture, &admin, Method::GET, "/news/api/forge/audit", json!({})).await;
     let log = log.json(StatusCode::OK);
     let actions: Vec<_> = log["entries"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
-    assert_eq!(actions[..4], ["user.disabled", "member.set", "member.set", "user.created"]);
-    assert!(log["entries"].as_array().unwrap().iter().all(|entry| entry["actor"] == "ada"));
+    let expected = ["user.disabled", "member.set", "member.set", "session.opened", "user.created"];
+    assert_eq!(actions[..5], expected);
+    let others = log["entries"].as_array().unwrap().iter().filter(|entry| entry["actor"] != "ada");
+    let others: Vec<_> = others.map(|entry| (&entry["actor"], &entry["action"])).collect();
+    assert_eq!(others, [(&json!("bob"), &json!("session.opened"))]);
     let shown = fixture.get("/news/settings/audit").await.text();
     assert!(shown.contains("user.disabled") && shown.contains("user bob"));
 }
@@ -88,17 +91,35 @@ async fn a_token_adds_no_key_that_may_do_more_than_it_may() {
     let created = call(&fixture, &fixture.token, Method::POST, tokens, new).await.json(StatusCode::CREATED);
     let narrow = created["token"].as_str().unwrap();
     let key = json!({"public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0mlNMGAYcXvmnMi3vXPJVPMrqFQ5yGlvzzCsRW9aDf x"});
-    for (path, body) in [
-        ("/news/api/forge/ssh-keys", key),
-        ("/news/settings/passkeys/begin", json!({})),
-        ("/news/settings/passkeys", json!({"name": "x"})),
-    ] {
-        let refused = call(&fixture, narrow, Method::POST, path, body.clone()).await;
+    let path = "/news/api/forge/ssh-keys";
+    let refused = call(&fixture, narrow, Method::POST, path, key.clone()).await;
+    let text = refused.json(StatusCode::FORBIDDEN).to_string();
+    assert!(text.contains("scope `push`"), "{text}");
+    let wide = call(&fixture, &fixture.token, Method::POST, path, key).await;
+    assert_ne!(wide.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_passkey_is_added_by_who_has_signed_in_and_by_no_token() {
+    let fixture = Fixture::new().await;
+    let link = fixture.auth.create_sign_in_link(&fixture.user).await.unwrap();
+    let session = fixture.auth.sign_in(link.rsplit('/').next().unwrap()).await.unwrap().unwrap();
+    let cookie = format!("pika_session={}", session.reveal());
+    for (path, body) in
+        [("/news/settings/passkeys/begin", json!({})), ("/news/settings/passkeys", json!({"name": "x"}))]
+    {
+        let refused = call(&fixture, &fixture.token, Method::POST, path, body.clone()).await;
         let text = refused.json(StatusCode::FORBIDDEN).to_string();
-        assert!(text.contains("scope `push`"), "{path}: {text}");
-        let wide = call(&fixture, &fixture.token, Method::POST, path, body).await;
-        assert_ne!(wide.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(text.contains("in a browser"), "{path}: {text}");
+        let request = fixture.request(Method::POST, path).header(header::COOKIE, &cookie);
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let request = request.header("sec-fetch-site", "same-origin");
+        let asked = fixture.send(request.body(Body::from(body.to_string())).unwrap()).await;
+        assert_ne!(asked.status, StatusCode::FORBIDDEN, "{path}: {}", asked.text());
     }
+    let log = call(&fixture, &fixture.token, Method::GET, "/news/api/forge/audit", json!({})).await;
+    let opened = &log.json(StatusCode::OK)["entries"][0];
+    assert_eq!((&opened["action"], &opened["detail"]["by"]), (&json!("session.opened"), &json!("link")));
 }
 
 #[tokio::test]

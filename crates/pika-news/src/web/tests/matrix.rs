@@ -20,7 +20,7 @@ use super::fixture::{Fixture, MANIFEST, REPOSITORY, job_id, run_id, write_pikaci
 use crate::auth::{Audit, Role, Scope, Scopes, User};
 use crate::forge::RunsOf;
 use crate::secrets::SealedSecret;
-use crate::store::{AddedPasskey, AddedSshKey, NewDelivery, NewPasskey, NewSshKey, NewWebhook};
+use crate::store::{AddedCredential, NewDelivery, NewPasskey, NewSshKey, NewWebhook};
 
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ enum Need {
     OwnRead,
     /// To be somebody whose token may administer, to change one's own account.
     OwnChange,
+    /// To be somebody who has signed in with a browser; every caller here has a token.
+    Browser,
     /// To be allowed to read the repository; of a public one, everybody may where it is a page or git.
     Read,
     /// The same, and to be somebody even when it is public.
@@ -134,8 +136,8 @@ fn rows() -> Vec<Row> {
         row("POST", "/news/settings/ssh-keys", OwnChange, "public_key=none"),
         row("POST", "/news/settings/ssh-keys/{id}/revoke", OwnChange, ""),
         row("GET", "/news/settings/passkeys", OwnRead, ""),
-        row("POST", "/news/settings/passkeys", OwnChange, "{\"name\":\"none\"}"),
-        row("POST", "/news/settings/passkeys/begin", OwnChange, ""),
+        row("POST", "/news/settings/passkeys", Browser, "{\"name\":\"none\"}"),
+        row("POST", "/news/settings/passkeys/begin", Browser, ""),
         row("POST", "/news/settings/passkeys/{id}/remove", OwnChange, ""),
         row("GET", "/news/settings/users", Forge, ""),
         row("POST", "/news/settings/users", Forge, "name=%20"),
@@ -271,6 +273,7 @@ fn expected(need: Need, kind: Kind, caller: Caller, is_public: bool) -> Answer {
         (Need::SignedIn | Need::Home, _) => return Answer::Allowed,
         (_, Narrow(_)) => return Answer::Denied,
         (Need::OwnRead | Need::OwnChange, _) => return Answer::Allowed,
+        (Need::Browser, _) => return Answer::Forbidden,
         _ => {}
     }
     let rank = match caller {
@@ -300,7 +303,7 @@ fn callers(need: Need) -> Vec<Caller> {
         Need::Read | Need::ReadAsUser | Need::Fetch | Need::OwnRead => Scope::Read,
         Need::Push => Scope::Push,
         Need::Write => Scope::Write,
-        Need::Administer | Need::Forge | Need::OwnChange => Scope::Admin,
+        Need::Administer | Need::Forge | Need::OwnChange | Need::Browser => Scope::Admin,
         Need::Open | Need::Never | Need::Missing | Need::Home | Need::SignedIn => Scope::Read,
     };
     let others =
@@ -437,8 +440,8 @@ impl Matrix {
                 public_key: "ssh-ed25519 spare".to_owned(),
                 comment: "spare".to_owned(),
             };
-            let added = self.fixture.forge.store().add_ssh_key(key, audit(), 1).await.unwrap();
-            let AddedSshKey::Added(id) = added else { panic!("{added:?}") };
+            let added = self.fixture.forge.store().add_ssh_key(key, 100, audit(), 1).await.unwrap();
+            let AddedCredential::Added(id) = added else { panic!("{added:?}") };
             text = text.replace("{id}", &id.to_string());
         }
         if let Some(user) = user.filter(|_| text.contains("passkeys/{id}")) {
@@ -448,8 +451,8 @@ impl Matrix {
                 credential: "none".to_owned(),
                 name: "spare".to_owned(),
             };
-            let added = self.fixture.forge.store().add_passkey(passkey, audit(), 1).await.unwrap();
-            let AddedPasskey::Added(id) = added else { panic!("{added:?}") };
+            let added = self.fixture.forge.store().add_passkey(passkey, 100, audit(), 1).await.unwrap();
+            let AddedCredential::Added(id) = added else { panic!("{added:?}") };
             text = text.replace("{id}", &id.to_string());
         }
         if text.contains("secrets/{secret}") {
