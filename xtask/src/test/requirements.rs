@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A program that tests run, or a file by its whole path, and the package that brings it.
+/// A program that tests run, a file by its whole path or a group as `group:NAME`, and the package that brings it.
 struct Requirement {
     program: &'static str,
     package: &'static str,
 }
 
-const REQUIREMENTS: [Requirement; 12] = [
+const REQUIREMENTS: [Requirement; 14] = [
     Requirement { program: "git", package: "git" },
     // What git reaches the forge over SSH with.
     Requirement { program: "ssh", package: "openssh-client" },
@@ -30,6 +30,10 @@ const REQUIREMENTS: [Requirement; 12] = [
     Requirement { program: "/usr/include/seccomp.h", package: "libseccomp-dev" },
     // What evaluates and builds Nix expressions, and what reads the units that they make.
     Requirement { program: "nix", package: "nix-bin" },
+    // As root, Nix builds as the users of this group; another installation than Debian's made it long ago.
+    Requirement { program: "group:nixbld", package: "nix-setup-systemd" },
+    // What Incus serves its bridges' addresses with; its package only recommends it.
+    Requirement { program: "dnsmasq", package: "dnsmasq-base" },
     Requirement { program: "systemd-analyze", package: "systemd" },
     // What makes the environment of the programs in Python.
     Requirement { program: "python3", package: "python3-venv" },
@@ -45,8 +49,12 @@ const ATTEMPTS: u32 = 3;
 pub(super) fn install_missing() -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();
-    // A folder joined with a whole path is that path.
-    let packages = missing_packages(|program| folders.iter().any(|folder| folder.join(program).is_file()));
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let packages = missing_packages(|program| match program.strip_prefix("group:") {
+        Some(group) => has_group(&groups, group),
+        // A folder joined with a whole path is that path.
+        None => folders.iter().any(|folder| folder.join(program).is_file()),
+    });
     if !packages.is_empty() {
         install(&packages)?;
     }
@@ -62,6 +70,11 @@ pub(super) fn install_missing() -> Result<()> {
 fn missing_packages(is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let missing = REQUIREMENTS.iter().filter(|requirement| !is_there(requirement.program));
     missing.map(|requirement| requirement.package).collect()
+}
+
+/// Whether a group stands in the text of `/etc/group`.
+fn has_group(groups: &str, name: &str) -> bool {
+    groups.lines().any(|line| line.split(':').next() == Some(name))
 }
 
 fn install(packages: &[&str]) -> Result<()> {
@@ -161,6 +174,13 @@ mod tests {
     fn only_what_is_missing_is_installed() {
         assert_eq!(missing_packages(|_| true), Vec::<&str>::new());
         assert_eq!(missing_packages(|program| program != "bwrap"), ["bubblewrap"]);
+    }
+
+    #[test]
+    fn a_group_is_found_by_its_whole_name() {
+        let groups = "root:x:0:\nnixbld:x:992:nixbld1,nixbld2\n";
+        assert!(has_group(groups, "nixbld") && has_group(groups, "root"));
+        assert!(!has_group(groups, "nix") && !has_group(groups, "nixbld1"));
     }
 
     #[test]
