@@ -202,6 +202,15 @@ impl Store {
     {
         self.inner.readers.run(work).await
     }
+
+    /// The same for what an index finds in a few pages, whatever the size of the database.
+    async fn look_up<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.inner.readers.look_up(work).await
+    }
 }
 
 /// Makes sure that a file is a whole database that this forge can use, or bring up to date. Blocks.

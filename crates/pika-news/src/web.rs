@@ -16,6 +16,7 @@ mod live;
 mod observe;
 mod pages;
 mod part;
+mod records;
 mod runs;
 mod security;
 pub mod server;
@@ -40,6 +41,7 @@ pub use health::{after_start, own_router as health_router};
 use limits::SignInLimits;
 use live::Streams;
 pub use observe::observe;
+use records::Records;
 pub use security::CONTENT_SECURITY_POLICY;
 
 /// No form of ours is larger.
@@ -56,6 +58,7 @@ struct Inner {
     auth: Authenticator,
     streams: Streams,
     limits: SignInLimits,
+    records: Records,
     oidc: Option<Oidc>,
     passkeys: Option<Passkeys>,
     /// How browsers reach the forge.
@@ -76,7 +79,8 @@ impl Web {
         });
         let (streams, limits) = (Streams::new(), SignInLimits::new());
         let (public_url, passkeys) = (config.public_url.clone(), Passkeys::new(&config.public_url));
-        let inner = Inner { forge, auth, streams, limits, oidc, passkeys, public_url, shutdown };
+        let records = Records::new();
+        let inner = Inner { forge, auth, streams, limits, records, oidc, passkeys, public_url, shutdown };
         Web { inner: Arc::new(inner) }
     }
 
@@ -94,6 +98,10 @@ impl Web {
 
     fn limits(&self) -> &SignInLimits {
         &self.inner.limits
+    }
+
+    fn records(&self) -> &Records {
+        &self.inner.records
     }
 
     fn oidc(&self) -> Option<&Oidc> {

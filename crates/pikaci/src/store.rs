@@ -23,8 +23,9 @@ pub use log::{
     read_log_range,
 };
 pub use reader::{
-    RunBundle, list_run_records, list_runs, load_plan, load_prepared_outputs_record, load_run_bundle,
-    load_run_record, load_stored_run_record, open_in_run, open_in_run_beneath,
+    RunBundle, RunRecordVersion, list_run_records, list_runs, load_plan, load_prepared_outputs_record,
+    load_run_bundle, load_run_record, load_stored_run_record, open_in_run, open_in_run_beneath,
+    run_record_version,
 };
 pub use writer::RunWriter;
 

@@ -111,19 +111,44 @@ impl Readers {
         F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     {
         let _turn = self.turns.acquire().await.map_err(|_| StoreError::Closed)?;
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => open_reader(&self.path)?,
-        };
+        let mut connection = self.take()?;
         let (connection, value) = tokio::task::spawn_blocking(move || {
-            let value =
-                connection.transaction().map_err(StoreError::from).and_then(|transaction| work(&transaction));
+            let value = look(&mut connection, work);
             (connection, value)
         })
         .await
         .map_err(|_| StoreError::Closed)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.give_back(connection);
         value
     }
+
+    /// Like [`Readers::run`], on the thread that asks when a connection is idle: to hand a query of some microseconds to
+    /// another thread takes several times as long as the query.
+    pub(super) async fn look_up<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let Ok(_turn) = self.turns.try_acquire() else { return self.run(work).await };
+        let mut connection = self.take()?;
+        let value = look(&mut connection, work);
+        self.give_back(connection);
+        value
+    }
+
+    fn take(&self) -> Result<Connection, StoreError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| open_reader(&self.path), Ok)
+    }
+
+    fn give_back(&self, connection: Connection) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
+}
+
+fn look<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    work(&connection.transaction()?)
 }

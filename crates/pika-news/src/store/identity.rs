@@ -115,7 +115,7 @@ impl Store {
         hash: SecretHash,
         now_ms: i64,
     ) -> Result<Option<Identified>, StoreError> {
-        self.read(move |transaction| {
+        self.look_up(move |transaction| {
             let sql = format!(
                 "SELECT {USER_COLUMNS}, used_at_ms FROM session JOIN user ON user.id = user_id
                  WHERE secret_hash = ?1 AND expires_at_ms > ?2 AND NOT is_disabled"
@@ -160,7 +160,7 @@ impl Store {
         hash: SecretHash,
         now_ms: i64,
     ) -> Result<Option<Identified>, StoreError> {
-        self.read(move |transaction| {
+        self.look_up(move |transaction| {
             let sql = format!(
                 "SELECT {USER_COLUMNS}, scopes, used_at_ms FROM token JOIN user ON user.id = user_id
                  WHERE secret_hash = ?1 AND (expires_at_ms IS NULL OR expires_at_ms > ?2) AND NOT is_disabled"

@@ -389,7 +389,7 @@ impl Store {
     /// Finds the repository that a run of `pikaci` belongs to.
     pub async fn find_repository_of_run(&self, run: &RunId) -> Result<Option<RepositoryId>, StoreError> {
         let run = run.as_str().to_owned();
-        self.read(move |transaction| {
+        self.look_up(move |transaction| {
             let sql = "SELECT branch.repository_id FROM lane_run JOIN lane ON lane.id = lane_run.lane_id
                        JOIN head ON head.id = lane.head_id JOIN branch ON branch.id = head.branch_id
                        WHERE lane_run.run_id = ?1";

@@ -56,7 +56,7 @@ impl Store {
 
     /// Finds whom a key stands for, and when its use was last noted.
     pub async fn find_ssh_key_user(&self, fingerprint: String) -> Result<Option<Identified>, StoreError> {
-        self.read(move |transaction| {
+        self.look_up(move |transaction| {
             let sql = format!(
                 "SELECT {USER_COLUMNS}, used_at_ms FROM ssh_key JOIN user ON user.id = user_id
                  WHERE fingerprint = ?1 AND NOT is_disabled"

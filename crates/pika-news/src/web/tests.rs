@@ -12,6 +12,7 @@ mod matrix;
 mod mirror;
 mod nightlies;
 mod oidc;
+mod records;
 mod resources;
 mod schemathesis;
 mod secrets;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -70,6 +71,26 @@ pub fn load_stored_run_record(state: &StateRoot, run: &RunId) -> Result<RunRecor
         });
     }
     Ok(record)
+}
+
+/// Tells one state of a run's stored record from another: the writer replaces the file, it never changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RunRecordVersion {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed_ns: i128,
+}
+
+/// Looks which state the stored record is in; `None` when there is none, or what is there is no file. One system call.
+pub fn run_record_version(state: &StateRoot, run: &RunId) -> Option<RunRecordVersion> {
+    let metadata = fs::symlink_metadata(state.run_dir(run).join(RUN)).ok().filter(fs::Metadata::is_file)?;
+    Some(RunRecordVersion {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        bytes: metadata.size(),
+        changed_ns: i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec()),
+    })
 }
 
 /// Loads what was prepared for a run; `None` when its record names none.

@@ -1,8 +1,9 @@
 //! `GET /news/api/forge/pikaci/run/{run_id}`
 
-use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
-use pikaci::RunRecord;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 
 use crate::web::error::ApiError;
 use crate::web::extract::Path;
@@ -19,7 +20,14 @@ pub(super) async fn show(
     viewer: Viewer,
     State(web): State<Web>,
     Path(run): Path<String>,
-) -> Result<Json<RunRecord>, ApiError> {
+) -> Result<Response, ApiError> {
     let found = runs::find(&web, &viewer.principal, &run).await?;
-    Ok(Json(runs::read(move || Ok(pikaci::load_run_record(&found.state, &found.run)?)).await?))
+    let json: Bytes = match web.records().find(&found) {
+        Some(kept) => kept,
+        None => {
+            let loader = web.clone();
+            runs::read(move || loader.records().load(&found)).await?
+        }
+    };
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
