@@ -125,11 +125,18 @@ impl Store {
     ) -> Result<(BranchCounts, Option<i64>), StoreError> {
         let default_branch = default_branch.to_owned();
         self.read(move |transaction| {
-            let sql = "SELECT COUNT(*) FILTER (WHERE state = 'open' AND name <> ?2),
-                              COUNT(*) FILTER (WHERE state = 'merged' AND name <> ?2),
-                              COUNT(*) FILTER (WHERE state IN ('closed', 'deleted') AND name <> ?2),
-                              MAX(updated_at_ms)
-                       FROM branch WHERE repository_id = ?1";
+            // All but the default branch's own state is read along the index of states, without the branches themselves.
+            let sql = "WITH of_state (state, count, changed) AS
+                           (SELECT state, COUNT(*), MAX(updated_at_ms) FROM branch
+                            WHERE repository_id = ?1 GROUP BY state),
+                       others (state, count, changed) AS
+                           (SELECT state, count - (SELECT COUNT(*) FROM branch WHERE repository_id = ?1 AND name = ?2
+                                                   AND branch.state = of_state.state), changed FROM of_state)
+                       SELECT COALESCE(SUM(count) FILTER (WHERE state = 'open'), 0),
+                              COALESCE(SUM(count) FILTER (WHERE state = 'merged'), 0),
+                              COALESCE(SUM(count) FILTER (WHERE state IN ('closed', 'deleted')), 0),
+                              MAX(changed)
+                       FROM others";
             Ok(transaction.prepare_cached(sql)?.query_row(params![repository, default_branch], |row| {
                 let counts = BranchCounts { open: row.get(0)?, merged: row.get(1)?, closed: row.get(2)? };
                 Ok((counts, row.get(3)?))
