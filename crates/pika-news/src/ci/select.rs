@@ -92,8 +92,15 @@ pub(crate) async fn default_manifest(
     git: &Repository,
     default_branch: &BranchName,
 ) -> Result<Option<Manifest>, GitError> {
-    let Some(head) = git.find_branch(default_branch).await? else { return Ok(None) };
-    Ok(match read_manifest(git, &head).await? {
+    match git.find_branch(default_branch).await? {
+        Some(head) => manifest_at(git, &head).await,
+        None => Ok(None),
+    }
+}
+
+/// The manifest of a commit; `None` when there is none that can be read.
+pub(crate) async fn manifest_at(git: &Repository, oid: &Oid) -> Result<Option<Manifest>, GitError> {
+    Ok(match read_manifest(git, oid).await? {
         ReadManifest::Good(manifest) => Some(manifest),
         ReadManifest::Missing | ReadManifest::Bad(_) | ReadManifest::TooLarge => None,
     })

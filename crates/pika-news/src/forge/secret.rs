@@ -1,14 +1,16 @@
 //! Secrets: who sets them, and which lanes get them.
 //!
 //! Invariants: the policy is the default branch's, as it is when the lane begins, never that of the branch under test; only a
-//! head that somebody pushed who may push gets any; every reading is written down before it is done.
+//! head that somebody pushed who may push gets any, and only what a job of the lane names; every reading is written down
+//! before it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pikaci::{TargetId, is_secret_name};
 use serde_json::json;
 
+use super::error::parse_oid;
 use super::{Forge, ForgeError, Hosted};
 use crate::auth::Audit;
 use crate::ci::select;
@@ -80,9 +82,10 @@ impl Forge {
         let Some(manifest) = select::default_manifest(&hosted.git, &hosted.default_branch).await? else {
             return Ok(given);
         };
+        let named = named_by_jobs(hosted, job, &target).await?;
         let wanted: Vec<String> = manifest
             .list_secrets_for(&job.branch, &target)
-            .filter(|name| kept.iter().any(|secret| secret.name == *name))
+            .filter(|name| named.contains(*name) && kept.iter().any(|secret| secret.name == *name))
             .map(str::to_owned)
             .collect();
         if wanted.is_empty() {
@@ -132,6 +135,17 @@ impl Forge {
             )
         })
     }
+}
+
+/// The names of the secrets that a lane's jobs ask for: what none of them would see does not leave the forge.
+async fn named_by_jobs(
+    hosted: &Hosted,
+    job: &LaneRunJob,
+    target: &TargetId,
+) -> Result<BTreeSet<String>, ForgeError> {
+    let own = select::manifest_at(&hosted.git, &parse_oid(&job.oid)?).await?;
+    let jobs = own.iter().filter_map(|manifest| manifest.find_target(target)).flat_map(|target| &target.jobs);
+    Ok(jobs.flat_map(|job| job.secrets.iter().cloned()).collect())
 }
 
 /// Reads the key that a configuration names. Blocks.

@@ -109,6 +109,10 @@ async fn a_lane_gets_what_the_default_branch_gives_its_branch_when_its_author_ma
     fixture.forge.set_secret(REPOSITORY, "UNNAMED", b"letmein!", "ada").await.unwrap();
     assert_eq!(given(&fixture, "release/1", 1).await, ["DEPLOY=hunter22"]);
     assert_eq!(given(&fixture, "topic", 2).await, [""; 0]);
+    // Nothing leaves the forge that no job of the lane would see.
+    let modest = POLICY.replace(", secrets = [\"DEPLOY\"]", "");
+    fixture.push("release/0", &[("pikaci.toml", &modest)]).await;
+    assert_eq!(given(&fixture, "release/0", 9).await, [""; 0]);
     // The branch's own word does not count.
     let greedy = POLICY.replace("\"main\", \"release/*\"", "\"**\"");
     fixture.push("topic", &[("pikaci.toml", &greedy)]).await;
