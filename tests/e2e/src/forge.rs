@@ -74,7 +74,7 @@ impl TestForge {
             forge.url = format!("http://{}:{port}", options.host);
             forge.write_config(port, options);
             if forge.try_start() {
-                forge.token = forge.make_token_for("ada");
+                forge.token = forge.add_administrator("ada");
                 return forge;
             }
         }
@@ -310,7 +310,16 @@ impl TestForge {
         is_ready
     }
 
-    /// Makes a token for a user; who is new becomes what `token create` makes of them.
+    /// Adds an administrator and makes a token for them.
+    #[track_caller]
+    pub fn add_administrator(&self, user: &str) -> String {
+        let added = self.command(&["user", "add", user, "--admin", "--config"]).arg(self.config()).output();
+        let added = added.expect("pika-news runs");
+        assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+        self.make_token_for(user)
+    }
+
+    /// Makes a token for a user.
     #[track_caller]
     pub fn make_token_for(&self, user: &str) -> String {
         let output =

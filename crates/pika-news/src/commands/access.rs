@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The user; made, as an administrator of the forge, when there is none of that name
+    /// The user; the first of a forge is made, as its administrator
     #[arg(long, value_name = "NAME", default_value = super::FIRST_USER)]
     user: String,
     /// What the token is for
@@ -52,7 +52,7 @@ pub(crate) struct LinkArguments {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// The user; made, as an administrator of the forge, when there is none of that name
+    /// The user; the first of a forge is made, as its administrator
     #[arg(long, value_name = "NAME", default_value = super::FIRST_USER)]
     user: String,
 }
@@ -72,6 +72,8 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         config: UserConfig,
     },
+    /// Remove a user for good; what they did stays in the audit log
+    Remove(NamedUser),
     /// End every right of a user at once: sessions, tokens, links and keys
     Disable(NamedUser),
     /// Let a user sign in again
@@ -121,6 +123,7 @@ pub(crate) struct NamedUser {
 pub(crate) fn user(command: &UserCommand) -> Result<()> {
     let (UserCommand::List(config)
     | UserCommand::Add { config, .. }
+    | UserCommand::Remove(NamedUser { config, .. })
     | UserCommand::Disable(NamedUser { config, .. })
     | UserCommand::Enable(NamedUser { config, .. })
     | UserCommand::Link { config, .. }
@@ -134,8 +137,9 @@ pub(crate) fn user(command: &UserCommand) -> Result<()> {
             UserCommand::Add { name, admin, .. } => {
                 let account = auth.add_user(OPERATOR, name, *admin).await?;
                 let path = auth.create_sign_in_link(&account.user()).await?;
-                println!("{}{path}", config.public_url);
+                print_link(&config, &account.user(), &path);
             }
+            UserCommand::Remove(user) => auth.remove_user(OPERATOR, &user.name).await?,
             UserCommand::Disable(user) => auth.disable_user(&user.name).await?,
             UserCommand::Enable(user) => auth.enable_user(&user.name).await?,
             UserCommand::Link { name, issuer, subject, .. } => {
@@ -196,17 +200,33 @@ pub(crate) fn print_sign_in_link(arguments: &LinkArguments) -> Result<()> {
     super::runtime()?.block_on(async {
         let (authenticator, user) = find_user(&config, &arguments.user).await?;
         let path = authenticator.create_sign_in_link(&user).await?;
-        println!("{}{path}", config.public_url);
+        print_link(&config, &user, &path);
         Ok(())
     })
 }
 
-/// Who may read the database may do anything: users that are made here are administrators. Those who are there already keep
-/// the rights that they have.
+/// The link alone goes to standard output: scripts read it.
+fn print_link(config: &Config, user: &User, path: &str) {
+    let who = if user.is_admin { ", an administrator of the forge" } else { "" };
+    eprintln!("this link signs in as {}{who}; it works once, within a day", user.name);
+    println!("{}{path}", config.public_url);
+}
+
+/// Finds a user, who keeps the rights that they have. The first one is made, as the forge's administrator; any other name that is
+/// not there is a mistake, which must not become an administrator.
 async fn find_user(config: &Config, name: &str) -> Result<(Authenticator, User)> {
     let authenticator = Authenticator::new(super::open_store(config)?.store);
     let account = match authenticator.account(name).await {
-        Err(AuthError::UserMissing { .. }) => authenticator.add_user(OPERATOR, name, true).await?,
+        Err(AuthError::UserMissing { .. })
+            if name == super::FIRST_USER || !authenticator.has_users().await? =>
+        {
+            authenticator.add_user(OPERATOR, name, true).await?
+        }
+        Err(error @ AuthError::UserMissing { .. }) => {
+            bail!(
+                "{error}; `pika-news user list` says who is there, `pika-news user add {name}` adds somebody"
+            )
+        }
         found => found?,
     };
     Ok((authenticator, account.user()))
@@ -230,5 +250,8 @@ mod tests {
         let entries = auth.list_audit(None, None, 10).await.unwrap();
         let created = entries.iter().filter(|entry| entry.action == "user.created").count();
         assert_eq!((entries.len(), created), (2, 2));
+        let refused = find_user(&config, "bbo").await.map(|(_, user)| user).unwrap_err().to_string();
+        assert!(refused.contains("\"bbo\"") && refused.contains("user add bbo"), "{refused}");
+        assert!(auth.account("bbo").await.is_err());
     }
 }

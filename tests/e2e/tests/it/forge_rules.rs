@@ -33,8 +33,7 @@ impl Fixture {
         };
         let forge = TestForge::start_with(&options);
         let folder = tempfile::tempdir().unwrap();
-        // The command makes administrators.
-        let token = forge.make_token_for("bo");
+        let token = forge.add_administrator("bo");
         let not_administrator = json!({ "is_admin": false });
         forge.client().put("/news/api/forge/users/bo/role", &not_administrator).expect_success();
         let fixture = Fixture { forge, folder, ssh_port, token };
