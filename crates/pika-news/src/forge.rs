@@ -37,6 +37,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use act::RerunScope;
+pub(crate) use act::is_repeatable;
 pub use error::ForgeError;
 pub use list::RunsOf;
 pub use receive_push::RefUpdate;

@@ -22,7 +22,7 @@ use super::schedule::LiveLane;
 use super::{Ci, Live};
 use crate::config::as_size;
 use crate::forge::view::Change;
-use crate::forge::{Forge, Hosted};
+use crate::forge::{Forge, Hosted, is_repeatable};
 use crate::metrics;
 use crate::store::{Finish, LaneRunJob};
 
@@ -201,7 +201,9 @@ impl LaneRun {
 
     fn arguments(&self) -> Vec<String> {
         let job = &self.job;
-        let words: Vec<&str> = match &job.rerun_of {
+        // The tree may have been removed since somebody asked.
+        let repeated = job.rerun_of.as_ref().filter(|run| is_repeatable(&self.hosted.state_root, run));
+        let words: Vec<&str> = match repeated {
             Some(run) if job.is_failed_only => vec!["rerun", run.as_str(), "--failed"],
             Some(run) => vec!["rerun", run.as_str()],
             None => vec!["run", &job.target, "--rev", &job.oid],

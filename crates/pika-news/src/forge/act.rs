@@ -1,6 +1,7 @@
 //! What a person does to a branch or a lane: rerun, cancel, close.
 
 use pika_git::BranchName;
+use pikaci::{JobStatus, RunId, StateRoot};
 
 use super::error::parse_oid;
 use super::id::{BranchId, LaneRunId};
@@ -18,6 +19,14 @@ pub enum RerunScope {
     Failed,
 }
 
+/// Whether the jobs of an earlier run are known, and the tree that they ran on is still there: retention removes trees, and a
+/// backup leaves them out.
+pub(crate) fn is_repeatable(state: &StateRoot, run: &RunId) -> bool {
+    let Ok(record) = pikaci::load_run_record(state, run) else { return false };
+    let tree = record.snapshot_digest.map(|digest| state.snapshot_dir(&digest));
+    !record.jobs.is_empty() && tree.is_some_and(|tree| tree.is_dir())
+}
+
 impl Forge {
     /// Queues a further attempt at the lane of a lane run, and returns it. The earlier attempts stay as they are.
     pub async fn rerun(
@@ -30,15 +39,19 @@ impl Forge {
         let hosted = self.hosted(repository)?;
         let (lane, attempts, branch) = self.lane_of(&hosted, id).await?;
         let repeated = attempts.iter().find(|attempt| attempt.id == id);
-        let state = hosted.state_root.clone();
-        // A run that left no record, or is gone by now, can't be repeated: the target is run afresh.
-        let rerun_of = repeated
-            .and_then(|attempt| attempt.run_id.clone())
-            .filter(|run| pikaci::load_run_record(&state, run).is_ok_and(|record| !record.jobs.is_empty()));
-        if scope == RerunScope::Failed && rerun_of.is_none() {
-            return Err(ForgeError::refused(
-                "this run has left no jobs that could be repeated; rerun the whole lane",
-            ));
+        let run = repeated.and_then(|attempt| attempt.run_id.clone());
+        // One that can't be repeated is no obstacle: the target is run afresh.
+        let rerun_of = run.filter(|run| is_repeatable(&hosted.state_root, run));
+        if scope == RerunScope::Failed {
+            let run = rerun_of.as_ref().ok_or_else(|| {
+                ForgeError::refused(
+                    "this run has left no jobs that could be repeated, or the tree that they ran on is gone; rerun the whole lane",
+                )
+            })?;
+            let record = pikaci::load_run_record(&hosted.state_root, run);
+            if record.is_ok_and(|record| record.jobs.iter().all(|job| job.status == JobStatus::Passed)) {
+                return Err(ForgeError::refused("every job of this run passed; rerun the whole lane"));
+            }
         }
         let new = NewAttempt {
             lane_id: lane.id,

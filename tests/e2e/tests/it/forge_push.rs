@@ -1,6 +1,7 @@
 //! From a push to a verdict, on the branch's page and in the API.
 
 use e2e::{TestForge, eventually};
+use serde_json::{Value, json};
 
 use crate::manifest::{of_jobs, of_target, target_text};
 
@@ -133,6 +134,24 @@ fn rerun_failed_runs_only_what_did_not_pass() {
     let record =
         forge.client().get(&format!("/news/api/forge/pikaci/run/{}", first.run_id())).expect(200).json();
     assert_eq!(record["jobs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_lane_without_failed_jobs_or_without_its_tree_is_never_an_infrastructure_fault() {
+    let forge = TestForge::start();
+    let tree = forge.work_tree();
+    tree.write("pikaci.toml", of_jobs(&[("good", "true")])).commit("Begin");
+    let pushed = tree.push("main:topic");
+    let first = forge.wait_for_lane(&pushed, "check");
+    let path = format!("/news/api/forge/lane-run/{}/rerun", first.lane_run());
+    let refused = forge.client().post(&path, &json!({ "failed": true })).expect(409).json();
+    assert!(refused["error"].as_str().unwrap().contains("every job of this run passed"), "{refused}");
+    // What a backup leaves out, and retention removes.
+    std::fs::remove_dir_all(forge.state().snapshots_dir()).unwrap();
+    forge.rerun(&first, false);
+    let second = forge.wait_for_attempt(&pushed, "check", 2);
+    assert_eq!((second.state(), forge.record(&second)["rerun_of"].clone()), ("passed", Value::Null));
+    forge.client().post(&path, &json!({ "failed": true })).expect(409);
 }
 
 #[test]
