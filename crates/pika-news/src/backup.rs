@@ -1,9 +1,11 @@
 //! Copies a forge into a folder while it serves, and makes one of such a folder.
 //!
 //! Invariants: a backup has its name only when it is whole; the database is copied before the repositories and the runs, so
-//! that all it speaks of is there, and what is newer is found as a push is; a restore never writes over a forge, and its
+//! that all it speaks of is there, and what is newer is found as a push is; a backup is restored only if every file of it is
+//! what it was; a restore never writes over a forge, and its
 //! database comes last, so that half a restore is no forge.
 
+mod checksums;
 mod tree;
 
 use std::fs;
@@ -39,6 +41,9 @@ pub struct BackupDescription {
     pub created_at: Timestamp,
     /// Whether the frozen trees and prepared outputs of runs are in it.
     pub has_snapshots: bool,
+    /// Whether there is a list of what each file was, in `files.sha256`. Backups of before there was one have none.
+    #[serde(default)]
+    pub has_checksums: bool,
     /// Its repositories.
     pub repositories: Vec<BackedUp>,
 }
@@ -71,8 +76,8 @@ pub enum BackupError {
         /// The data folder.
         path: PathBuf,
     },
-    /// The folder is no backup.
-    #[error("{} is no backup of a forge: {why}", path.display())]
+    /// The folder is no backup, or not a whole one.
+    #[error("{} is no whole backup of a forge: {why}", path.display())]
     NotABackup {
         /// The folder.
         path: PathBuf,
@@ -87,8 +92,8 @@ pub enum BackupError {
         /// The repository.
         name: String,
     },
-    /// A repository could not be copied.
-    #[error("the repository {name:?} could not be copied")]
+    /// A repository could not be read whole.
+    #[error("the repository {name:?} could not be copied or checked")]
     Git {
         /// The repository.
         name: String,
@@ -149,12 +154,15 @@ pub async fn back_up(
         pika_news: env!("CARGO_PKG_VERSION").to_owned(),
         created_at,
         has_snapshots,
+        has_checksums: true,
         repositories,
     };
     let text = serde_json::to_vec_pretty(&description)
         .map_err(|error| failed("describe the backup")(error.into()))?;
     fs::write(unfinished.join(DESCRIPTION), text).map_err(failed("describe the backup"))?;
     fs::remove_file(unfinished.join(UNFINISHED)).map_err(failed("end the backup"))?;
+    let folder = unfinished.clone();
+    blocking(move || checksums::write(&folder)).await.map_err(failed("list what each file is"))?;
     tree::flush(&unfinished).map_err(failed("flush the backup to the disk"))?;
     fs::rename(&unfinished, to).map_err(failed("give the backup its name"))?;
     Ok(description)
@@ -193,6 +201,16 @@ pub async fn check(git: &Git, from: &Path) -> Result<BackupDescription, BackupEr
         return Err(not_a_backup(format!(
             "its version is {found}, and this pika-news reads up to {VERSION}; upgrade"
         )));
+    }
+    if description.has_checksums {
+        let folder = from.to_owned();
+        let damaged = blocking(move || checksums::find_damage(&folder)).await;
+        if let Some(file) = damaged.map_err(failed("compare the files with files.sha256"))? {
+            return Err(not_a_backup(format!(
+                "{} is not what it was, or gone; take another",
+                file.display()
+            )));
+        }
     }
     let database = from.join(DATABASE);
     blocking(move || Ok(store::check_file(&database))).await.map_err(failed("check the database"))??;

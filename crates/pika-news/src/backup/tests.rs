@@ -167,11 +167,32 @@ async fn what_was_killed_in_the_middle_is_no_backup_and_no_forge_and_can_be_done
 async fn a_damaged_backup_is_told_before_anything_is_restored() {
     let fixture = Fixture::new().await;
     fixture.push("main", "one").await;
+    let runs = fixture.forge.state_root(NAME).unwrap().path().join("runs");
+    fs::create_dir_all(&runs).unwrap();
+    fs::write(runs.join("log"), "hello").unwrap();
     fixture.back_up("backup").await.unwrap();
     let restored = config(&fixture.path("restored"));
     let backup = fixture.path("backup");
     let database = backup.join(DATABASE);
     let whole = fs::read(&database).unwrap();
+    fs::write(&database, &whole[..whole.len() / 2]).unwrap();
+    let told = restore(&Git::default(), &restored, &backup).await;
+    assert!(
+        matches!(&told, Err(BackupError::NotABackup { why, .. }) if why.starts_with(DATABASE)),
+        "{told:?}"
+    );
+    fs::write(&database, &whole).unwrap();
+    check(&Git::default(), &backup).await.unwrap();
+    let log = backup.join("runs/sample/runs/log");
+    fs::remove_file(&log).unwrap();
+    let told = check(&Git::default(), &backup).await;
+    assert!(
+        matches!(&told, Err(BackupError::NotABackup { why, .. }) if why.contains("runs/log")),
+        "{told:?}"
+    );
+    // One of before there were lists: what it is made of is checked all the same.
+    let description = fs::read_to_string(backup.join(DESCRIPTION)).unwrap();
+    fs::write(backup.join(DESCRIPTION), description.replace("\"has_checksums\": true,", "")).unwrap();
     fs::write(&database, &whole[..whole.len() / 2]).unwrap();
     assert!(matches!(restore(&Git::default(), &restored, &backup).await, Err(BackupError::Store(_))));
     fs::write(&database, &whole).unwrap();

@@ -124,7 +124,7 @@ fn the_examples_of_the_pages_are_configurations() {
         .iter()
         .flat_map(|page| page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()))
         .collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     for example in examples {
         let text = format!("data = \"d\"\n{example}");
         if let Err(error) = Config::parse(&text, "forge.toml", Path::new("/srv")) {
