@@ -141,6 +141,19 @@ impl Repository {
         }
     }
 
+    /// Lists the paths that a merge of a head into a target would have to resolve; none when it would be clean.
+    pub async fn list_conflicts(&self, target: &Oid, head: &Oid) -> Result<Vec<String>, GitError> {
+        match self.merge_trees(target, head).await {
+            Ok(_) => Ok(Vec::new()),
+            Err(MergeError::Conflict { paths }) => Ok(paths),
+            Err(MergeError::Git(error)) => Err(error),
+            // What is asked of refs and histories is not asked here.
+            Err(
+                MergeError::TargetMoved { .. } | MergeError::Unrelated | MergeError::AlreadyMerged { .. },
+            ) => Ok(Vec::new()),
+        }
+    }
+
     async fn merge_trees(&self, target: &Oid, head: &Oid) -> Result<Oid, MergeError> {
         let what = "merge two commits";
         let call =

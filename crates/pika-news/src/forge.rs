@@ -6,6 +6,7 @@
 
 mod act;
 mod check;
+mod conflicts;
 mod error;
 pub mod event;
 pub(crate) mod health;
@@ -88,6 +89,7 @@ struct Inner {
     progress: health::Progress,
     stage: watch::Sender<Stage>,
     secret_key: Option<SecretKey>,
+    conflicts: conflicts::Conflicts,
 }
 
 /// How far the forge has come.
@@ -202,6 +204,7 @@ impl Forge {
                 progress: health::Progress::default(),
                 stage: watch::Sender::new(Stage::Open),
                 secret_key,
+                conflicts: conflicts::Conflicts::new(),
             }),
         })
     }

@@ -105,7 +105,9 @@ impl Forge {
     pub async fn branch(&self, repository: &str, id: BranchId) -> Result<BranchView, ForgeError> {
         let hosted = self.hosted(repository)?;
         let branch = self.branch_record(&hosted, id).await?;
-        self.branch_view(&hosted, branch).await
+        let mut view = self.branch_view(&hosted, branch).await?;
+        self.inner.conflicts.consider(&hosted, &mut view).await?;
+        Ok(view)
     }
 
     /// Finds the name of the repository of a branch.

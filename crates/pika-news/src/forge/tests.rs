@@ -210,6 +210,9 @@ async fn a_conflict_names_the_paths_and_leaves_the_branch_open() {
     fixture.receive("main").await;
     let conflict = fixture.forge.merge("sample", topic.row.id, &oid, "ada").await;
     assert!(matches!(&conflict, Err(ForgeError::Conflict { paths }) if paths == &["a.txt"]), "{conflict:?}");
+    let told = fixture.branch("topic").await.merge;
+    assert!(!told.is_ready, "{told:?}");
+    assert!(told.reason.as_ref().unwrap().contains("conflicts with main in a.txt"), "{told:?}");
     assert_eq!(fixture.branch("topic").await.row.state, BranchState::Open);
 }
 

@@ -153,7 +153,8 @@ impl From<ForgeError> for WebError {
             ForgeError::Conflict { paths } => {
                 let listed =
                     paths.iter().take(CONFLICTS_LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
-                WebError::Refused(Code::MergeConflict, format!("{error} ({listed})"))
+                let all = if paths.len() > 1 { format!(" ({listed})") } else { String::new() };
+                WebError::Refused(Code::MergeConflict, format!("{error}{all}"))
             }
             ForgeError::Invalid { .. } => WebError::bad_request(error.to_string()),
             ForgeError::Draining => WebError::Refused(Code::Draining, error.to_string()),
