@@ -218,11 +218,13 @@ pub(crate) struct PageError {
     pub(crate) error: WebError,
     /// Who asked, when that is known.
     pub(crate) user: Option<User>,
+    /// The path of the page that they came from, when that is known.
+    pub(crate) back: Option<String>,
 }
 
 impl<E: Into<WebError>> From<E> for PageError {
     fn from(error: E) -> PageError {
-        PageError { error: error.into(), user: None }
+        PageError { error: error.into(), user: None, back: None }
     }
 }
 
@@ -230,7 +232,7 @@ impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         match self.error {
             WebError::Unauthenticated => Redirect::to("/news/sign-in").into_response(),
-            error => pages::problem(&error, self.user),
+            error => pages::problem(&error, self.user, self.back),
         }
     }
 }

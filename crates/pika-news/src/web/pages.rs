@@ -82,10 +82,11 @@ struct ProblemPage {
     status: u16,
     title: &'static str,
     message: String,
+    back: Option<String>,
 }
 
 /// Renders an error as a page.
-pub(super) fn problem(error: &WebError, user: Option<User>) -> Response {
+pub(super) fn problem(error: &WebError, user: Option<User>, back: Option<String>) -> Response {
     let status = error.status();
     let title = match status {
         StatusCode::NOT_FOUND => "Not found",
@@ -94,7 +95,7 @@ pub(super) fn problem(error: &WebError, user: Option<User>) -> Response {
         StatusCode::INTERNAL_SERVER_ERROR => "Something went wrong",
         _ => "This can't be done",
     };
-    let page = ProblemPage { user, status: status.as_u16(), title, message: error.message() };
+    let page = ProblemPage { user, status: status.as_u16(), title, message: error.message(), back };
     match page.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
@@ -113,6 +114,11 @@ fn render(page: &impl Template) -> Result<Response, PageError> {
 fn as_seen_by(viewer: &Principal) -> impl FnOnce(PageError) -> PageError {
     let user = viewer.user().cloned();
     move |error| PageError { user, ..error }
+}
+
+/// Leads from the page of an error back to where the button was.
+fn leading_back(path: String) -> impl FnOnce(PageError) -> PageError {
+    move |error| PageError { back: Some(path), ..error }
 }
 
 fn not_found(what: &str) -> WebError {

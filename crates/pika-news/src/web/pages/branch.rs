@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::changes::Commits;
-use super::{as_seen_by, explained, not_found, render, time, words};
+use super::{as_seen_by, explained, leading_back, not_found, render, time, words};
 use crate::auth::{Action, Principal, Resource, User};
 use crate::forge::id::BranchId;
 use crate::forge::state::{BranchState, HeadState, Selection};
@@ -91,7 +91,8 @@ pub(super) async fn merge(
 ) -> Result<Response, PageError> {
     let result = async {
         let branch = find_writable(&web, &viewer, &repository, &id).await?;
-        web.forge().merge(&repository, branch.row.id, &form.expected_head, viewer.name()).await?;
+        let merged = web.forge().merge(&repository, branch.row.id, &form.expected_head, viewer.name()).await;
+        merged.map_err(|error| leading_back(path(&branch))(error.into()))?;
         Ok(back(&branch))
     };
     result.await.map_err(as_seen_by(&viewer))
@@ -106,7 +107,8 @@ pub(super) async fn close(
 ) -> Result<Response, PageError> {
     let result = async {
         let branch = find_writable(&web, &viewer, &repository, &id).await?;
-        web.forge().close(&repository, branch.row.id, &form.expected_head, viewer.name()).await?;
+        let closed = web.forge().close(&repository, branch.row.id, &form.expected_head, viewer.name()).await;
+        closed.map_err(|error| leading_back(path(&branch))(error.into()))?;
         Ok(back(&branch))
     };
     result.await.map_err(as_seen_by(&viewer))
@@ -124,5 +126,9 @@ pub(super) async fn find_writable(
 }
 
 pub(super) fn back(branch: &BranchView) -> Response {
-    Redirect::to(&format!("/news/{}/branch/{}", branch.row.repository, branch.row.id)).into_response()
+    Redirect::to(&path(branch)).into_response()
+}
+
+fn path(branch: &BranchView) -> String {
+    format!("/news/{}/branch/{}", branch.row.repository, branch.row.id)
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use self::log::{LogSection, Window};
 use self::run::{Artifact, JobRow, PhaseRow, RunSection};
-use super::{as_seen_by, not_found, render, time, words};
+use super::{as_seen_by, leading_back, not_found, render, time, words};
 use crate::auth::{Action, Principal, Resource, User};
 use crate::forge::RerunScope;
 use crate::forge::id::LaneRunId;
@@ -118,6 +118,10 @@ async fn find(web: &Web, viewer: &Principal, repository: &str, id: &str) -> Resu
     Ok(web.forge().lane_run(repository, id).await?)
 }
 
+fn path(repository: &str, id: LaneRunId) -> String {
+    format!("/news/{repository}/lane-run/{id}")
+}
+
 /// Queues another attempt, of everything or of what did not pass.
 pub(super) async fn rerun(
     PageViewer(viewer): PageViewer,
@@ -128,8 +132,9 @@ pub(super) async fn rerun(
     let result = async {
         let detail = find_writable(&web, &viewer, &repository, &id).await?;
         let scope = if form.failed { RerunScope::Failed } else { RerunScope::All };
-        let queued = web.forge().rerun(&repository, detail.run.id, scope, viewer.name()).await?;
-        Ok(Redirect::to(&format!("/news/{repository}/lane-run/{queued}")).into_response())
+        let queued = web.forge().rerun(&repository, detail.run.id, scope, viewer.name()).await;
+        let queued = queued.map_err(|error| leading_back(path(&repository, detail.run.id))(error.into()))?;
+        Ok(Redirect::to(&path(&repository, queued)).into_response())
     };
     result.await.map_err(as_seen_by(&viewer))
 }
@@ -142,8 +147,9 @@ pub(super) async fn cancel(
 ) -> Result<Response, PageError> {
     let result = async {
         let detail = find_writable(&web, &viewer, &repository, &id).await?;
-        web.forge().cancel(&repository, detail.run.id, viewer.name()).await?;
-        Ok(Redirect::to(&format!("/news/{repository}/lane-run/{}", detail.run.id)).into_response())
+        let cancelled = web.forge().cancel(&repository, detail.run.id, viewer.name()).await;
+        cancelled.map_err(|error| leading_back(path(&repository, detail.run.id))(error.into()))?;
+        Ok(Redirect::to(&path(&repository, detail.run.id)).into_response())
     };
     result.await.map_err(as_seen_by(&viewer))
 }

@@ -234,5 +234,6 @@ async fn a_merge_of_another_head_than_the_branch_has_is_a_conflict() {
         let stale =
             fixture.post(&format!("{page}/{action}"), "application/x-www-form-urlencoded", &form).await;
         assert_eq!(stale.status, StatusCode::CONFLICT, "{action}: {}", stale.text());
+        assert!(stale.text().contains(&format!("href=\"{page}\">Back")), "{action}: {}", stale.text());
     }
 }
