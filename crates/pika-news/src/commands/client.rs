@@ -10,6 +10,7 @@ mod lane;
 mod mcp;
 mod output;
 mod sign_in;
+mod terminal;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::failure::{self, Failure};
 use super::output::{Table, age, bytes, json, line, plain, plain_lines};
+use super::terminal::LogPrinter;
 use super::{DONE, EXIT_CODES, PlaceArguments, Session, time};
 
 /// How often is looked for the next job of a run that goes on.
@@ -216,9 +217,15 @@ async fn cancel(arguments: &LaneArguments) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-/// Prints a log as it is, or as it is written.
+/// Prints a log as it is, or as it is written; to a terminal, without what would act on it.
 pub(super) async fn logs(arguments: &LogsArguments) -> Result<u8, Failure> {
     let (session, mut detail) = arguments.lane.open().await?;
+    let is_followed = arguments.follow && arguments.attempt.is_none();
+    if session.is_json && !is_followed {
+        return Err(Failure::usage(
+            "`--json` is for `--follow`; without it a log is printed as it is".to_owned(),
+        ));
+    }
     if arguments.follow && detail.run.run_id.is_none() {
         eprintln!("{}", plain(&headline(&detail)));
         detail = wait_for_run(&session.client, &detail).await?;
@@ -232,8 +239,9 @@ pub(super) async fn logs(arguments: &LogsArguments) -> Result<u8, Failure> {
     };
     let (job, attempt) = (arguments.job.clone(), arguments.attempt);
     let name = LogName { run_id, job, kind: kind.to_owned(), attempt };
-    if !arguments.follow || attempt.is_some() {
-        session.client.copy_log(&name, bytes).await?;
+    if !is_followed {
+        let mut printer = LogPrinter::new();
+        session.client.copy_log(&name, |piece| printer.print(piece)).await?;
     } else if name.job.is_some() {
         follow(&session, &name).await?;
     } else {
@@ -272,10 +280,10 @@ async fn follow_jobs(session: &Session, mut name: LogName) -> Result<(), Failure
 /// Follows one job. `false`: nobody reads it any more.
 async fn follow(session: &Session, name: &LogName) -> Result<bool, Failure> {
     let is_json = session.is_json;
-    let mut is_read = true;
+    let (mut is_read, mut printer) = (true, LogPrinter::new());
     let shown = |event: LogEvent| {
         is_read = match (is_json, event) {
-            (false, LogEvent::Text(text)) => bytes(text.as_bytes()).is_ok(),
+            (false, LogEvent::Text(text)) => printer.print(text.as_bytes()).is_ok(),
             (false, LogEvent::Restarted) => {
                 eprintln!("pika-news: another attempt begins");
                 true

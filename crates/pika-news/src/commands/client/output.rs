@@ -1,7 +1,7 @@
 //! What client commands print.
 //!
-//! Invariants: a reader that went away ends nothing. What comes from the forge is shown without control characters, except for
-//! logs, which are printed as they are.
+//! Invariants: a reader that went away ends nothing. What comes from the forge is shown without characters that control; logs,
+//! which `terminal` prints, have colours too.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -29,17 +29,23 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether a letter is one to be read: neither a control character nor a mark that reorders the others, with which a name
+/// could say what it is not.
+pub(super) fn is_shown(letter: char) -> bool {
+    !letter.is_control() && !matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A text of one line that moves no cursor.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    text.chars().map(|letter| if is_shown(letter) { letter } else { ' ' }).collect()
 }
 
 /// A text of several lines that moves no cursor.
 pub(super) fn plain_lines(text: &str) -> String {
     let shown = |letter: char| match letter {
         '\n' => '\n',
-        letter if letter.is_control() => ' ',
-        letter => letter,
+        letter if is_shown(letter) => letter,
+        _ => ' ',
     };
     text.chars().map(shown).collect()
 }
