@@ -26,6 +26,9 @@ const DESCRIPTION_CHARS_MAX: usize = 140;
 /// What a commit is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Status {
+    /// The event that tells of it.
+    #[serde(skip)]
+    event: i64,
     oid: String,
     context: String,
     state: State,
@@ -93,7 +96,9 @@ impl Forge {
                         message,
                         "commits could not be told their state"
                     );
-                    self.store().note_statuses(hosted.id, state.told_event, Some(message)).await?;
+                    // Those before it were taken, or there is a later one of the same thing.
+                    let told = (status.event - 1).max(state.told_event);
+                    self.store().note_statuses(hosted.id, told, Some(message)).await?;
                     return Ok(Told::Refused);
                 }
             }
@@ -142,6 +147,7 @@ impl Forge {
         };
         let description = description.lines().next().unwrap_or_default();
         Some(Status {
+            event: event.id,
             oid: detail.head_oid.clone()?,
             context,
             state,
@@ -151,7 +157,7 @@ impl Forge {
     }
 }
 
-/// Of several states of one thing, the last.
+/// Of several states of one thing, the last; in the order of their events.
 fn latest_of(statuses: impl Iterator<Item = Status>) -> Vec<Status> {
     let mut latest: Vec<Status> = Vec::new();
     for status in statuses {
