@@ -119,6 +119,11 @@ impl Client {
         self.post(&["forge", "branch", &id.to_string(), "merge"], &ExpectedHead { expected_head }).await
     }
 
+    /// Opens a closed branch again at the head that was seen.
+    pub async fn reopen(&self, id: i64, expected_head: &str) -> Result<Branch, ClientError> {
+        self.post(&["forge", "branch", &id.to_string(), "reopen"], &ExpectedHead { expected_head }).await
+    }
+
     /// Closes a branch.
     pub async fn close(&self, id: i64, expected_head: &str) -> Result<Branch, ClientError> {
         self.post(&["forge", "branch", &id.to_string(), "close"], &ExpectedHead { expected_head }).await

@@ -119,6 +119,32 @@ impl Forge {
         Ok(())
     }
 
+    /// Opens a closed branch again at the head that the caller saw. Lanes that its closing stopped are rerun by who wants them.
+    pub async fn reopen(
+        &self,
+        repository: &str,
+        id: BranchId,
+        expected_head: &str,
+        actor: &str,
+    ) -> Result<(), ForgeError> {
+        let hosted = self.hosted(repository)?;
+        let expected = parse_oid(expected_head)?;
+        let _refs = hosted.live.refs.lock().await;
+        let branch = self.branch_record(&hosted, id).await?;
+        if branch.state != BranchState::Closed {
+            return Err(ForgeError::refused(format!("the branch is {}, not closed", branch.state)));
+        }
+        let name = BranchName::parse(&branch.name).map_err(|_| ForgeError::not_found("such branch"))?;
+        self.check_head(&hosted, &branch, &name, &expected).await?;
+        if !self.store().reopen_branch_at(id, expected.as_str(), self.now_ms()).await? {
+            return Err(ForgeError::refused("the branch has just changed; look at it again"));
+        }
+        tracing::info!(repository, branch = branch.name, actor, "reopened");
+        self.tutorials().wake_for(id, None);
+        self.announce(Change { repository: repository.to_owned(), branch_id: id, lane_run_id: None });
+        Ok(())
+    }
+
     /// Whether a lane run is over.
     pub async fn is_finished(&self, id: LaneRunId) -> Result<bool, ForgeError> {
         let found = self.store().find_lane_of(id).await?;

@@ -27,7 +27,7 @@ fn refusal(candidate: &Candidate<'_>) -> Option<String> {
     match candidate.branch {
         BranchState::Open => {}
         BranchState::Merged => return Some("it is merged already".to_owned()),
-        BranchState::Closed => return Some("it is closed; push to it to open it again".to_owned()),
+        BranchState::Closed => return Some("it is closed; reopen it, or push to it".to_owned()),
         BranchState::Deleted => return Some("it is gone from git; push it again".to_owned()),
     }
     if candidate.is_orphan {

@@ -283,7 +283,7 @@ async fn an_orphan_branch_is_tested_and_never_merged() {
 }
 
 #[tokio::test]
-async fn a_closed_branch_stays_closed_until_it_is_pushed() {
+async fn a_closed_branch_stays_closed_until_it_is_pushed_or_reopened() {
     let fixture = fixture().await;
     let (oid, topic) = fixture.green_topic().await;
     let main = fixture.branch("main").await.row.head_oid;
@@ -292,6 +292,13 @@ async fn a_closed_branch_stays_closed_until_it_is_pushed() {
     fixture.forge.close("sample", topic.row.id, &oid, "ada").await.unwrap();
     fixture.forge.reconcile("sample").await.unwrap();
     assert_eq!(fixture.branch("topic").await.row.state, BranchState::Closed);
+    let stale = fixture.forge.reopen("sample", topic.row.id, &main, "ada").await;
+    assert!(matches!(stale, Err(ForgeError::Stale { .. })), "{stale:?}");
+    fixture.forge.reopen("sample", topic.row.id, &oid, "ada").await.unwrap();
+    assert!(fixture.branch("topic").await.merge.is_ready, "what had passed is as it was");
+    let twice = fixture.forge.reopen("sample", topic.row.id, &oid, "ada").await;
+    assert!(matches!(twice, Err(ForgeError::Refused { .. })), "{twice:?}");
+    fixture.forge.close("sample", topic.row.id, &oid, "ada").await.unwrap();
     fixture.push("topic", &[("b.txt", "b\n")]);
     fixture.receive("topic").await;
     assert_eq!(fixture.branch("topic").await.row.state, BranchState::Open);

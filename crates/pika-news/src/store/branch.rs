@@ -180,6 +180,25 @@ impl Store {
         .await
     }
 
+    /// Opens a closed branch again at this head; `false` when it is not one. Its lanes stay as they were stopped.
+    pub async fn reopen_branch_at(
+        &self,
+        branch: BranchId,
+        head_oid: &str,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let head_oid = head_oid.to_owned();
+        self.write(move |transaction| {
+            let changed = transaction.execute(
+                "UPDATE branch SET state = 'open', updated_at_ms = ?3 WHERE id = ?1 AND state = 'closed'
+                 AND head_id IN (SELECT id FROM head WHERE oid = ?2)",
+                params![branch, head_oid, now_ms],
+            )?;
+            Ok(changed > 0)
+        })
+        .await
+    }
+
     /// Closes a branch or notes that it is gone from git, and stops its lanes. Returns those that run.
     ///
     /// A merged branch stays merged.

@@ -65,6 +65,7 @@ fn described() -> OpenApiRouter<Web> {
         .routes(routes!(branch::logs))
         .routes(routes!(actions::merge))
         .routes(routes!(actions::close))
+        .routes(routes!(actions::reopen))
         .routes(routes!(tutorial::show))
         .routes(routes!(tutorial::steps))
         .routes(routes!(tutorial::coverage))

@@ -64,6 +64,7 @@ pub(super) fn router(web: &Web) -> Router<Web> {
         .route("/news/{repository}/branch/{id}", get(branch::show))
         .route("/news/{repository}/branch/{id}/merge", post(branch::merge))
         .route("/news/{repository}/branch/{id}/close", post(branch::close))
+        .route("/news/{repository}/branch/{id}/reopen", post(branch::reopen))
         .route("/news/{repository}/branch/{id}/changes", get(explained::show))
         .route("/news/{repository}/branch/{id}/file", get(explained::file))
         .route("/news/{repository}/branch/{id}/since", get(explained::since))

@@ -1,4 +1,4 @@
-//! `pika-news branch list|show|wait|merge|close`
+//! `pika-news branch list|show|wait|merge|close|reopen`
 
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Merge(ChangeArguments),
     /// Close without merging; a push opens it again
     Close(ChangeArguments),
+    /// Open a closed branch again
+    Reopen(ChangeArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +74,7 @@ pub(super) async fn run(command: &Command) -> Result<u8, Failure> {
         Command::Wait { branch, head, timeout } => wait(branch, head.as_deref(), *timeout).await,
         Command::Merge(arguments) => merge(arguments).await,
         Command::Close(arguments) => close(arguments).await,
+        Command::Reopen(arguments) => reopen(arguments).await,
     }
 }
 
@@ -258,6 +261,19 @@ async fn merge(arguments: &ChangeArguments) -> Result<u8, Failure> {
     } else {
         let text = format!("merged {} into {} as {}", branch.row.name, merged.target, short(&merged.oid));
         line(&plain(&text));
+    }
+    Ok(DONE)
+}
+
+async fn reopen(arguments: &ChangeArguments) -> Result<u8, Failure> {
+    let session = Session::open(&arguments.branch.place).await?;
+    let branch = session.branch(arguments.branch.branch.as_deref()).await?;
+    let head = expected_head(&session, arguments, &branch).await?;
+    let open = session.client.reopen(branch.row.id, &head).await?;
+    if session.is_json {
+        json(&open)?;
+    } else {
+        line(&plain(&format!("reopened {}", branch.row.name)));
     }
     Ok(DONE)
 }

@@ -81,6 +81,27 @@ pub(super) async fn close(
     Ok(Json(web.forge().branch(repository, id).await?))
 }
 
+/// Opens a closed branch again at the head that the caller saw.
+#[utoipa::path(
+    post, path = "/news/api/forge/branch/{id}/reopen", tag = "branches",
+    params(("id" = i64, Path, description = "The branch's number")),
+    request_body = ExpectedHead,
+    responses((status = 200, body = BranchView))
+)]
+pub(super) async fn reopen(
+    viewer: Viewer,
+    State(web): State<Web>,
+    Path(id): Path<String>,
+    body: Result<Json<ExpectedHead>, JsonRejection>,
+) -> Result<Json<BranchView>, ApiError> {
+    let branch = find(&web, &viewer.principal, &id).await?;
+    may_write(&viewer, &branch.row.repository)?;
+    let Json(body) = body.map_err(|rejection| unreadable(&rejection))?;
+    let (repository, id) = (&branch.row.repository, branch.row.id);
+    web.forge().reopen(repository, id, &body.expected_head, &viewer.user.name).await?;
+    Ok(Json(web.forge().branch(repository, id).await?))
+}
+
 /// Queues a further attempt at a lane; without a body everything is run.
 #[utoipa::path(
     post, path = "/news/api/forge/lane-run/{id}/rerun", tag = "lanes",

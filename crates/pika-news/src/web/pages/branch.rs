@@ -114,6 +114,22 @@ pub(super) async fn close(
     result.await.map_err(as_seen_by(&viewer))
 }
 
+/// Opens it again at the head that was seen.
+pub(super) async fn reopen(
+    PageViewer(viewer): PageViewer,
+    State(web): State<Web>,
+    Path((repository, id)): Path<(String, String)>,
+    Form(form): Form<ExpectedHead>,
+) -> Result<Response, PageError> {
+    let result = async {
+        let branch = find_writable(&web, &viewer, &repository, &id).await?;
+        let open = web.forge().reopen(&repository, branch.row.id, &form.expected_head, viewer.name()).await;
+        open.map_err(|error| leading_back(path(&branch))(error.into()))?;
+        Ok(back(&branch))
+    };
+    result.await.map_err(as_seen_by(&viewer))
+}
+
 pub(super) async fn find_writable(
     web: &Web,
     viewer: &Principal,
