@@ -6,6 +6,7 @@
 
 mod act;
 mod check;
+mod commits;
 mod conflicts;
 mod error;
 pub mod event;
@@ -90,6 +91,7 @@ struct Inner {
     stage: watch::Sender<Stage>,
     secret_key: Option<SecretKey>,
     conflicts: conflicts::Conflicts,
+    commits: commits::Commits,
 }
 
 /// How far the forge has come.
@@ -205,6 +207,7 @@ impl Forge {
                 stage: watch::Sender::new(Stage::Open),
                 secret_key,
                 conflicts: conflicts::Conflicts::new(),
+                commits: commits::Commits::new(),
             }),
         })
     }

@@ -165,7 +165,8 @@ impl Forge {
         limit: usize,
     ) -> Result<Vec<Commit>, ForgeError> {
         let (base, oid) = range(head)?;
-        Ok(self.hosted(repository)?.git.list_commits(base.as_ref(), &oid, limit).await?)
+        let hosted = self.hosted(repository)?;
+        Ok(self.inner.commits.list(&hosted.git, base, oid, limit).await?.to_vec())
     }
 
     pub(super) async fn branch_record(
