@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs a command to its end and says how long that took. Its output is kept only to explain a failure.
 pub(super) fn timed(command: &mut Command) -> Result<Duration> {
@@ -70,6 +71,8 @@ pub(super) struct Server {
     child: Child,
 }
 
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
 impl Server {
     /// Starts it; its output goes to `log`.
     pub(super) fn start(command: &mut Command, log: &Path) -> Result<Server> {
@@ -84,8 +87,15 @@ impl Server {
         self.child.id()
     }
 
-    /// Ends it, and waits until it is gone.
+    /// Asks it to end, so that it ends its workers too, makes it end when it does not, and waits until it is gone.
     pub(super) fn stop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let asked = Instant::now();
+        while asked.elapsed() < END_PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
