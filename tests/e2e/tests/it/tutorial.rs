@@ -108,6 +108,8 @@ fn a_head_that_is_pushed_while_somebody_looks_is_not_what_they_merge() {
     browser.go(&format!("{}{}", forge.url(), forge.branch_page(&seen)));
     browser.until("the tutorial is there", "document.querySelectorAll('.tutorial .step').length > 0");
     browser.click(".tick-form button");
+    // Without its script, which may not be there yet, the page loads anew: not in the middle of what follows.
+    browser.until("the step is ticked off", "document.querySelector('.step.ticked') !== null");
     tree.write("src/unseen.rs", code(3)).commit("Unseen");
     tree.push("HEAD:topic");
     browser.until("the page says so", "document.getElementById('newer-head') !== null");
